@@ -1,0 +1,473 @@
+"""What the parts say to each other: the domain type, the JSON on the wire and what a page draws are the same class.
+
+Standard library and pydantic only; importing this costs nothing. Sales are in units per period (day or week),
+prices in the data's own currency, times in UTC.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MODEL_NAME = "sales"
+ETL_DAG = "process_etl_sales_data"
+RETRAIN_DAG = "retrain_sales_model"
+DEFAULT_STORE = "all"
+DEFAULT_PRODUCT = "all"
+LEVELS = (80, 95)
+
+Role = Literal["date", "store", "product", "sales", "price", "promotion", "holiday"]
+ROLES: tuple[Role, ...] = ("date", "store", "product", "sales", "price", "promotion", "holiday")
+Frequency = Literal["D", "W"]
+
+
+class Record(BaseModel):
+    """Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+# ---------------------------------------------------------------- reading a file
+
+Severity = Literal["info", "fix", "row", "reject"]
+Verdict = Literal["OK", "FIX", "ROWS", "REJECT"]
+Purpose = Literal["training", "predict"]
+
+
+class Finding(Record):
+    """One thing the reader noticed.
+
+    ``severity``: ``info`` nothing to do; ``fix`` repaired and shown; ``row`` this row is left out;
+    ``reject`` the whole file is refused. ``row`` is the number a person sees in the file (header = 1), ``None`` for
+    the file as a whole. ``count`` > 1 stands for that many like findings, of which this is the first.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    hint: str = ""
+    row: int | None = None
+    column: str | None = None
+    count: int = 1
+    facts: dict[str, str | int | float] = Field(default_factory=dict)
+
+
+class ReadOptions(Record):
+    """How to read a file; ``None`` means detect."""
+
+    separator: str | None = None
+    decimal: Literal[".", ","] | None = None
+    encoding: str | None = None
+    date_order: Literal["ymd", "dmy", "mdy"] | None = None
+    sheet: str | None = None
+
+
+class ColumnMatch(Record):
+    """One column of the file: what we take it for and how sure we are (0..1)."""
+
+    source: str
+    role: Role | Literal["regressor", "ignore"]
+    confidence: float
+    sample: tuple[str, ...] = ()
+
+
+class Mapping(Record):
+    """Which source column plays which role; ``regressors`` are known in advance and used by the model."""
+
+    roles: dict[str, str] = Field(default_factory=dict, description="role -> source column")
+    regressors: tuple[str, ...] = ()
+
+
+class Preflight(Record):
+    """What we saw in a file, before anything of it counts as data."""
+
+    filename: str
+    format: Literal["csv", "xlsx", "parquet", "unknown"]
+    bytes: int
+    sha256: str
+    verdict: Verdict
+    purpose: Purpose
+    dialect: ReadOptions
+    columns: tuple[ColumnMatch, ...] = ()
+    mapping: Mapping = Mapping()
+    findings: tuple[Finding, ...] = ()
+    rows_total: int = 0
+    rows_used: int = 0
+    rows_rejected: int = 0
+    frequency: Frequency | None = None
+    date_from: dt.date | None = None
+    date_to: dt.date | None = None
+    stores: int = 0
+    products: int = 0
+    missing_days: int = 0
+    preview: tuple[dict[str, Any], ...] = ()
+
+
+UploadStatus = Literal["received", "accepted", "processed", "failed"]
+
+
+class Upload(Record):
+    upload_id: str
+    filename: str
+    bytes: int
+    sha256: str
+    status: UploadStatus
+    purpose: Purpose
+    created_at: dt.datetime
+    accepted_at: dt.datetime | None = None
+    processed_at: dt.datetime | None = None
+    data_version: str | None = None
+    duplicate_of: str | None = None
+    options: ReadOptions = ReadOptions()
+    mapping: Mapping | None = None
+    preflight: Preflight
+
+
+# ---------------------------------------------------------------- published data
+
+
+class Encoding(Record):
+    """How columns become numbers. Fitted on training rows only, saved with snapshot and model.
+
+    ``categories``: column -> values, the code is the position; an unseen value has code -1.
+    ``mean``/``scale``: column -> statistics of the standardised columns (scale is never 0).
+    """
+
+    categories: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    mean: dict[str, float] = Field(default_factory=dict)
+    scale: dict[str, float] = Field(default_factory=dict)
+
+
+class Snapshot(Record):
+    """``data.json``: everything that is to be known about one published version of the data."""
+
+    data_version: str
+    created_at: dt.datetime
+    frequency: Frequency
+    horizon: int
+    unit: str
+    rows: int
+    rows_train: int
+    rows_test: int
+    rows_rejected: int
+    rows_filled: int
+    stores: int
+    products: int
+    series: int
+    date_from: dt.date
+    date_to: dt.date
+    split_date: dt.date
+    country: str
+    columns: dict[str, str]
+    regressors: tuple[str, ...]
+    derived: tuple[str, ...] = ()
+    closed_when: dict[str, float] = Field(default_factory=dict)
+    missing_days: Literal["zero", "unknown"]
+    encoding: Encoding
+    sources: tuple[str, ...]
+    decisions: tuple[str, ...]
+    files: dict[str, str]
+
+
+class SeriesInfo(Record):
+    store: str
+    product: str
+    date_from: dt.date
+    date_to: dt.date
+    rows: int
+    mean_sales: float
+    last_price: float | None = None
+
+
+class SalesPoint(Record):
+    date: dt.date
+    sales: float | None
+    promotion: float | None = None
+    price: float | None = None
+
+
+# ---------------------------------------------------------------- evaluation and promotion
+
+
+class Metrics(Record):
+    """Accuracy on one set of rows. ``wape`` = sum|y-f|/sum y; ``bias`` = sum(f-y)/sum y; shares, not percent.
+
+    ``coverage`` maps the interval level (80, 95) to the share of actuals inside it.
+    """
+
+    rows: int
+    wape: float
+    bias: float
+    rmse: float
+    mae: float
+    rmspe: float | None = None
+    coverage: dict[str, float] = Field(default_factory=dict)
+
+
+class Fold(Record):
+    origin: dt.date
+    date_from: dt.date
+    date_to: dt.date
+    rows: int
+    metrics: dict[str, Metrics]
+
+
+class Segment(Record):
+    """Error of each model in one segment (``by`` store, product, promotion, horizon)."""
+
+    by: str
+    value: str
+    rows: int
+    wape: dict[str, float]
+
+
+class Evaluation(Record):
+    """All models on the same rolling-origin rows. Model names: challenger, champion, seasonal_naive, …"""
+
+    data_version: str
+    folds: tuple[Fold, ...]
+    overall: dict[str, Metrics]
+    segments: tuple[Segment, ...] = ()
+    weekly_gain: tuple[tuple[str, float], ...] = ()
+
+
+class Gate(Record):
+    name: str
+    passed: bool
+    value: float | None
+    bound: float | None
+    note: str
+
+
+DecisionVerdict = Literal["first", "better", "worse", "too_close", "unchanged"]
+
+
+class Decision(Record):
+    """What the gate says; ``promote`` is whether the alias may move under the policy."""
+
+    verdict: DecisionVerdict
+    promote: bool
+    needs_approval: bool
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+    days_to_tell: int | None = None
+    gates: tuple[Gate, ...] = ()
+    reason: str
+
+
+class Recipe(Record):
+    """How to train one model again: ``kind`` and every parameter. Two equal recipes on equal data are one model."""
+
+    kind: Literal["xgboost", "linear", "seasonal_naive", "moving_average"]
+    params: dict[str, float | int | str] = Field(default_factory=dict)
+    blocks: tuple[int, ...] = (7, 28)
+    seed: int = 7
+
+
+class Manifest(Record):
+    """The first file of a bundle; names every other file with its SHA-256."""
+
+    format: int = 1
+    model: str = MODEL_NAME
+    created_at: dt.datetime
+    data_version: str
+    trained_until: dt.date
+    frequency: Frequency
+    horizon: int
+    unit: str
+    country: str
+    recipe: Recipe
+    features: tuple[str, ...]
+    regressors: tuple[str, ...]
+    derived: tuple[str, ...] = ()
+    closed_when: dict[str, float] = Field(default_factory=dict)
+    encoding: Encoding
+    files: dict[str, str]
+
+
+class ModelInfo(Record):
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    created_at: dt.datetime
+    run_id: str
+    kind: str
+    data_version: str
+    trained_until: dt.date | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    params: dict[str, str] = Field(default_factory=dict)
+    verdict: str | None = None
+
+
+class ModelReport(Record):
+    """One registered model with the evidence it was judged on."""
+
+    model: ModelInfo
+    evaluation: Evaluation | None
+    decision: Decision | None
+
+
+class Promotion(Record):
+    """One audit row: who moved the champion alias, from what to what, why."""
+
+    promotion_id: int
+    at: dt.datetime
+    action: Literal["promote", "rollback", "reject"]
+    version: str
+    previous: str | None
+    actor: str
+    reason: str
+    decision: Decision | None = None
+
+
+# ---------------------------------------------------------------- predictions
+
+
+class ModelRef(Record):
+    name: str
+    version: str
+    alias: str | None
+    run_id: str
+
+
+class Support(Record):
+    """How much of the history looks like the asked row: ``similar_days`` with the same promotion state and a price
+    within 10 %. ``level``: ``ok`` (≥ 14), ``thin`` (1–13), ``none`` (extrapolation)."""
+
+    similar_days: int
+    level: Literal["ok", "thin", "none"]
+
+
+class PredictionInput(Record):
+    """One row to predict. What is left out is filled with what is known (last price, no promotion, calendar)."""
+
+    date: dt.date
+    store: str | None = None
+    product: str | None = None
+    price: float | None = None
+    promotion: float | None = None
+    holiday: int | None = None
+    regressors: dict[str, float | str] = Field(default_factory=dict)
+
+
+class Answer(Record):
+    """One prediction, in ``unit`` (units/day or units/week), with intervals per level."""
+
+    date: dt.date
+    store: str
+    product: str
+    prediction: float
+    unit: str
+    interval: dict[str, tuple[float, float]]
+    support: Support
+    inputs: dict[str, Any]
+    model: ModelRef
+    data_version: str
+    request_id: str
+    created_at: dt.datetime
+    warnings: tuple[str, ...] = ()
+
+
+class RowError(Record):
+    row: int
+    field: str | None
+    code: str
+    message: str
+
+
+class HistoryItem(Record):
+    prediction_id: int
+    created_at: dt.datetime
+    date: dt.date
+    store: str
+    product: str
+    inputs: dict[str, Any]
+    prediction: float
+    unit: str
+    interval: dict[str, tuple[float, float]]
+    model_version: str
+    data_version: str
+    source: str
+    request_id: str
+    support: int
+    actual: float | None = None
+    error: float | None = None
+
+
+class HistoryPage(Record):
+    items: tuple[HistoryItem, ...]
+    next_cursor: str | None
+
+
+class Override(Record):
+    """What the person plans for one day; ``store``/``product`` left out mean all of the request."""
+
+    date: dt.date | None = None
+    store: str | None = None
+    product: str | None = None
+    price: float | None = None
+    promotion: float | None = None
+
+
+class ForecastRequest(Record):
+    stores: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+    horizon: int | None = Field(None, ge=1, le=364)
+    overrides: tuple[Override, ...] = ()
+    model: str = "champion"
+
+
+class ForecastReply(Record):
+    predictions: tuple[Answer, ...]
+    total: float
+    unit: str
+
+
+# ---------------------------------------------------------------- services and runs
+
+PartState = Literal["ok", "degraded", "down", "absent"]
+
+
+class PartHealth(Record):
+    name: str
+    state: PartState
+    latency_ms: float | None = None
+    checked_at: dt.datetime
+    detail: str = ""
+
+
+class Health(Record):
+    status: Literal["ok", "degraded", "down"]
+    version: str
+    champion: ModelRef | None
+    data_version: str | None
+    data_until: dt.date | None
+    parity: float | None = Field(None, description="largest difference on the golden rows, in units")
+    parts: tuple[PartHealth, ...]
+
+
+class TaskState(Record):
+    task_id: str
+    state: str | None
+    started_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+    try_number: int = 0
+
+
+class Run(Record):
+    """One run of a DAG."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    started_at: dt.datetime | None
+    ended_at: dt.datetime | None
+    conf: dict[str, Any] = Field(default_factory=dict)
+    tasks: tuple[TaskState, ...] = ()
+
+    @property
+    def active(self) -> bool:
+        return self.state in ("queued", "running")

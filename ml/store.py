@@ -1,0 +1,649 @@
+"""PostgreSQL: the prediction log, the actuals, the uploads, the known bundles and the audit of promotions.
+
+SQLAlchemy Core over psycopg2. Every method raises ServiceDown("database") when PostgreSQL is away. The schema is
+made by Alembic (``ml/migrations``) through :meth:`Store.migrate`.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import io
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import orjson
+import polars as pl
+import psycopg2
+import sqlalchemy as sa
+from psycopg2.extras import execute_values
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+from ml.errors import BundleDamaged, Conflict, InputError, NotFound, ServiceDown
+from ml.records import Answer, Decision, HistoryItem, HistoryPage, Promotion, Purpose, Upload, UploadStatus
+
+HEAD = "0001"  # newest revision in ml/migrations/versions; a test compares
+VERSION_TABLE = "control_room_revision"  # not Alembic's default: Airflow and MLflow use that one
+MIGRATION_LOCK = 7_270_001
+PROMOTION_LOCK = 7_270_002
+COPY_FROM = 50  # above this many rows COPY beats one INSERT with many values
+NO_HASH = "0" * 64
+
+metadata = sa.MetaData()
+_Time = sa.DateTime(timezone=True)
+
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    sa.Column("upload_id", sa.Text, primary_key=True),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Column("record", JSONB, nullable=False),
+    sa.UniqueConstraint("sha256", "purpose", name="uploads_content"),
+    sa.Index("uploads_newest", "created_at"),
+)
+predictions = sa.Table(
+    "predictions",
+    metadata,
+    sa.Column("prediction_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Column("date", sa.Date, nullable=False),
+    sa.Column("store", sa.Text, nullable=False),
+    sa.Column("product", sa.Text, nullable=False),
+    sa.Column("inputs", JSONB, nullable=False),
+    sa.Column("prediction", sa.Double, nullable=False),
+    sa.Column("low_80", sa.Double),
+    sa.Column("high_80", sa.Double),
+    sa.Column("low_95", sa.Double),
+    sa.Column("high_95", sa.Double),
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("model_version", sa.Text, nullable=False),
+    sa.Column("model_alias", sa.Text),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("data_version", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("similar_days", sa.BigInteger, nullable=False),
+    sa.Column("warnings", JSONB, nullable=False),
+    sa.Index("predictions_series", "store", "product", "prediction_id"),
+    sa.Index("predictions_date", "date", "prediction_id"),
+    sa.Index("predictions_version", "model_version", "prediction_id"),
+    sa.Index("predictions_source", "source", "prediction_id"),
+)
+actuals = sa.Table(
+    "actuals",
+    metadata,
+    sa.Column("date", sa.Date, primary_key=True),
+    sa.Column("store", sa.Text, primary_key=True),
+    sa.Column("product", sa.Text, primary_key=True),
+    sa.Column("sales", sa.Double, nullable=False),
+    sa.Column("data_version", sa.Text, nullable=False),
+)
+bundles = sa.Table(
+    "bundles",
+    metadata,
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("manifest_sha256", sa.Text, nullable=False),
+    sa.Column("recorded_at", _Time, nullable=False, server_default=sa.func.now()),
+)
+promotions = sa.Table(
+    "promotions",
+    metadata,
+    sa.Column("promotion_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("at", _Time, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("previous", sa.Text),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("decision", JSONB(none_as_null=True)),
+    sa.Column("prev_hash", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.UniqueConstraint("prev_hash", name="promotions_chain"),
+)
+
+LOGGED = tuple(c.name for c in predictions.columns if c.name != "prediction_id")
+_INSERT_PREDICTIONS = f"INSERT INTO predictions ({', '.join(LOGGED)}) VALUES %s"
+_COPY_PREDICTIONS = f"COPY predictions ({', '.join(LOGGED)}) FROM STDIN (FORMAT csv)"
+
+
+class Logged(NamedTuple):
+    """One answer as it goes into the log, with who asked (``api``, ``forecast``, ``console`` …)."""
+
+    answer: Answer
+    source: str
+
+
+@dataclass(frozen=True)
+class HistoryFilter:
+    """What to show of the log; ``from_date``/``to_date`` bound the predicted day, both inclusive."""
+
+    from_date: dt.date | None = None
+    to_date: dt.date | None = None
+    store: str | None = None
+    product: str | None = None
+    version: str | None = None
+    source: str | None = None
+    has_actual: bool | None = None
+
+
+class Store:
+    """The application's database.
+
+    Parameters
+    ----------
+    url : SQLAlchemy URL of a PostgreSQL database, with or without a driver name.
+
+    Examples
+    --------
+    >>> store = Store("postgresql://app:secret@127.0.0.1:5442/app")  # doctest: +SKIP
+    >>> store.migrate()  # doctest: +SKIP
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        # SQLAlchemy 2.1 takes psycopg 3 for a bare postgresql://
+        address = sa.make_url(url).set(drivername="postgresql+psycopg2")
+        self.engine = sa.create_engine(
+            address,
+            pool_size=pool_size,
+            max_overflow=15,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": 3,
+                "application_name": "sales-control-room",
+                # A server that vanished without a word is noticed after about ten seconds, not two hours.
+                "keepalives_idle": 5,
+                "keepalives_interval": 2,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 10_000,
+                "options": "-c timezone=UTC",
+            },
+        )
+        # One statement is one transaction here: no BEGIN and COMMIT round trips on the way of a prediction.
+        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+            raise _down(error) from error
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            raise _down(error) from error
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        """A bare psycopg2 cursor whose every statement is durable when it returns."""
+        try:
+            with self._single.connect() as connection:
+                try:
+                    cursor = connection.connection.cursor()
+                    yield cursor
+                    cursor.close()
+                except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                    connection.invalidate()
+                    raise
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+            raise _down(error) from error
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            raise _down(error) from error
+
+    # -- schema
+
+    def migrate(self) -> None:
+        """Bring the schema up to date; several processes may do this at once, and doing it again costs one query."""
+        if self.revision() == HEAD:
+            return
+        with self._begin() as connection:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            upgrade(connection)
+
+    def revision(self) -> str | None:
+        """The revision of the schema, None in an empty database."""
+        with self._begin() as connection:
+            if connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": VERSION_TABLE}) is None:
+                return None
+            return connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
+
+    def check(self) -> float:
+        """One round trip in milliseconds; raises ServiceDown."""
+        begin = time.perf_counter()
+        with self._cursor() as cursor:
+            cursor.execute("SELECT 1")
+        return (time.perf_counter() - begin) * 1000
+
+    # -- predictions
+
+    def log_predictions(self, rows: Sequence[Logged]) -> None:
+        """Write answers to the log: all or none, durable on return."""
+        if not rows:
+            return
+        values = [_logged_values(row) for row in rows]
+        with self._cursor() as cursor:
+            if len(values) > COPY_FROM:
+                frame = pl.DataFrame(values, schema=dict.fromkeys(LOGGED, pl.String), orient="row")
+                cursor.copy_expert(_COPY_PREDICTIONS, _csv(frame))
+            else:
+                execute_values(cursor, _INSERT_PREDICTIONS, values, page_size=COPY_FROM)
+
+    def log_frame(self, frame: pl.DataFrame) -> None:
+        """Write many predictions at once with COPY: one column per entry of ``LOGGED``, JSON columns as text."""
+        with self._cursor() as cursor:
+            cursor.copy_expert(_COPY_PREDICTIONS, _csv(frame.select(LOGGED)))
+
+    def history(
+        self, wanted: HistoryFilter | None = None, *, limit: int = 100, cursor: str | None = None
+    ) -> HistoryPage:
+        """The log, newest first, with the actual sales where they are known.
+
+        ``cursor`` is the ``next_cursor`` of the page before. It holds the identity of the last row shown, so rows
+        that arrive meanwhile neither repeat nor shift a page.
+        """
+        where = _history_where(wanted or HistoryFilter())
+        if cursor is not None:
+            where.append(predictions.c.prediction_id < read_cursor(cursor))
+        query = _history_query().where(*where).order_by(predictions.c.prediction_id.desc()).limit(limit + 1)
+        with self._begin() as connection:
+            found = connection.execute(query).mappings().all()
+        items = tuple(_history_item(row) for row in found[:limit])
+        return HistoryPage(
+            items=items, next_cursor=_make_cursor(items[-1].prediction_id) if len(found) > limit else None
+        )
+
+    def prediction(self, prediction_id: int) -> HistoryItem:
+        """One logged prediction; raises NotFound."""
+        query = _history_query().where(predictions.c.prediction_id == prediction_id)
+        with self._begin() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"There is no prediction {prediction_id}.")
+        return _history_item(row)
+
+    def upsert_actuals(self, frame: pl.DataFrame, data_version: str = "") -> int:
+        """Insert or correct what really sold; returns the number of rows that are new or changed.
+
+        ``frame`` needs date, store, product, sales (and may have data_version); rows without sales are skipped, of
+        rows with the same key the last one counts.
+        """
+        keys = ["date", "store", "product"]
+        if "data_version" not in frame.columns:
+            frame = frame.with_columns(pl.lit(data_version).alias("data_version"))
+        rows = frame.select(*keys, "sales", "data_version").filter(pl.col("sales").is_not_null())
+        rows = rows.unique(keys, keep="last", maintain_order=True)
+        with self._begin() as connection:
+            cursor = connection.connection.cursor()
+            cursor.execute("CREATE TEMP TABLE incoming (LIKE actuals) ON COMMIT DROP")
+            cursor.copy_expert(
+                "COPY incoming (date, store, product, sales, data_version) FROM STDIN (FORMAT csv)", _csv(rows)
+            )
+            cursor.execute(
+                "INSERT INTO actuals (date, store, product, sales, data_version)"
+                " SELECT date, store, product, sales, data_version FROM incoming"
+                " ON CONFLICT (date, store, product) DO UPDATE"
+                " SET sales = excluded.sales, data_version = excluded.data_version"
+                " WHERE actuals.sales IS DISTINCT FROM excluded.sales"
+            )
+            return int(cursor.rowcount)
+
+    # -- uploads
+
+    def add_upload(self, upload: Upload) -> Upload:
+        """Record a new file. A file with the same content and purpose is not added: that one is returned, with
+        ``duplicate_of`` naming it."""
+        statement = pg_insert(uploads).values(**_upload_values(upload)).on_conflict_do_nothing()
+        with self._begin() as connection:
+            if connection.execute(statement).rowcount:
+                return upload
+        known = self.find_upload(upload.sha256, upload.purpose)
+        if known is None:
+            raise Conflict(f"Upload {upload.upload_id} exists already.")
+        return known.model_copy(update={"duplicate_of": known.upload_id})
+
+    def save_upload(self, upload: Upload) -> None:
+        """Replace the record of a known upload; raises NotFound."""
+        values = _upload_values(upload)
+        statement = sa.update(uploads).where(uploads.c.upload_id == upload.upload_id).values(**values)
+        with self._begin() as connection:
+            if not connection.execute(statement).rowcount:
+                raise NotFound(f"There is no upload {upload.upload_id}.")
+
+    def upload(self, upload_id: str) -> Upload:
+        """One upload; raises NotFound."""
+        with self._begin() as connection:
+            record = connection.scalar(sa.select(uploads.c.record).where(uploads.c.upload_id == upload_id))
+        if record is None:
+            raise NotFound("There is no upload with this id.", upload_id=upload_id)
+        return Upload.model_validate(record)
+
+    def find_upload(self, sha256: str, purpose: Purpose) -> Upload | None:
+        """The upload with this content, if there is one."""
+        query = sa.select(uploads.c.record).where(uploads.c.sha256 == sha256, uploads.c.purpose == purpose)
+        with self._begin() as connection:
+            record = connection.scalar(query)
+        return None if record is None else Upload.model_validate(record)
+
+    def uploads(
+        self, *, status: UploadStatus | None = None, purpose: Purpose | None = None, limit: int = 200
+    ) -> list[Upload]:
+        """Uploads, newest first."""
+        query = sa.select(uploads.c.record).order_by(uploads.c.created_at.desc(), uploads.c.upload_id).limit(limit)
+        if status is not None:
+            query = query.where(uploads.c.status == status)
+        if purpose is not None:
+            query = query.where(uploads.c.purpose == purpose)
+        with self._begin() as connection:
+            return [Upload.model_validate(record) for record in connection.scalars(query)]
+
+    def set_upload_status(
+        self, upload_ids: Sequence[str], status: UploadStatus, data_version: str | None = None
+    ) -> None:
+        """Move uploads to a status, with its time; ``data_version`` is the snapshot that has them."""
+        now = dt.datetime.now(dt.UTC)
+        changes: dict[str, Any] = {"status": status}
+        if status in ("accepted", "processed"):
+            changes[f"{status}_at"] = now.isoformat()
+        if data_version is not None:
+            changes["data_version"] = data_version
+        statement = (
+            sa.update(uploads)
+            .where(uploads.c.upload_id.in_(upload_ids))
+            .values(status=status, record=uploads.c.record.op("||")(sa.cast(changes, JSONB)))
+        )
+        with self._begin() as connection:
+            connection.execute(statement)
+
+    # -- bundles
+
+    def record_bundle(self, version: str, manifest_sha256: str) -> None:
+        """Note the manifest hash of a registered version. A version keeps its first hash: raises BundleDamaged when
+        another one is given."""
+        statement = pg_insert(bundles).values(version=version, manifest_sha256=manifest_sha256).on_conflict_do_nothing()
+        with self._begin() as connection:
+            connection.execute(statement)
+        self.require_bundle(version, manifest_sha256)
+
+    def bundle_sha256(self, version: str) -> str | None:
+        """The recorded manifest hash of a version."""
+        with self._begin() as connection:
+            return connection.scalar(sa.select(bundles.c.manifest_sha256).where(bundles.c.version == version))
+
+    def require_bundle(self, version: str, manifest_sha256: str) -> None:
+        """Raises BundleDamaged unless this manifest is the one that was recorded for the version."""
+        known = self.bundle_sha256(version)
+        if known != manifest_sha256:
+            seen = "no manifest was recorded at its registration" if known is None else f"recorded was {known[:12]}…"
+            raise BundleDamaged(
+                f"The manifest of version {version} is {manifest_sha256[:12]}…, {seen}.", version=version
+            )
+
+    # -- promotions
+
+    def champion(self) -> str | None:
+        """The version that the audit says is champion."""
+        with self._begin() as connection:
+            last = _last_move(connection)
+        return None if last is None else last.version
+
+    def promotions(self, limit: int = 200) -> list[Promotion]:
+        """The audit, newest first."""
+        query = sa.select(promotions).order_by(promotions.c.promotion_id.desc()).limit(limit)
+        with self._begin() as connection:
+            return [_promotion(row) for row in connection.execute(query).mappings()]
+
+    def promote(
+        self,
+        version: str,
+        *,
+        expected_previous: str | None,
+        actor: str,
+        reason: str,
+        decision: Decision | None = None,
+        action: Literal["promote", "rollback", "reject"] = "promote",
+        move: Callable[[], object] = lambda: None,
+    ) -> Promotion:
+        """Move the champion alias and write the audit row, as one step under a lock.
+
+        ``move`` does the moving while the lock is held; if it raises, nothing is recorded. Promoting what is already
+        champion moves again and returns the row that made it so: a retried step leaves one row.
+
+        Raises
+        ------
+        Conflict
+            The champion is no longer ``expected_previous``: someone else was faster.
+        """
+        with self._begin() as connection:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": PROMOTION_LOCK})
+            last = _last_move(connection)
+            if action != "reject" and last is not None:
+                if last.version == version:
+                    move()
+                    return last
+                _refuse_stale(last, expected_previous)
+            row = _chained(
+                connection,
+                at=dt.datetime.now(dt.UTC),
+                action=action,
+                version=version,
+                previous=expected_previous if last is None else last.version,
+                actor=actor,
+                reason=reason,
+                decision=None if decision is None else json.loads(decision.model_dump_json()),
+            )
+            inserted = connection.execute(sa.insert(promotions).values(**row).returning(promotions)).mappings().one()
+            if action != "reject":
+                move()
+            return _promotion(inserted)
+
+    def rollback_target(self) -> str:
+        """The version that was champion before the present one was promoted; raises Conflict when there is none."""
+        with self._begin() as connection:
+            last = _last_move(connection)
+            made = None if last is None else _made_champion(connection, last.version)
+        if made is None or made.previous is None:
+            raise Conflict("There is no earlier champion to go back to.")
+        return made.previous
+
+    def broken_promotion(self) -> int | None:
+        """The first audit row whose hash does not follow from its content and the row before; None if all do."""
+        before = NO_HASH
+        with self._begin() as connection:
+            for row in connection.execute(sa.select(promotions).order_by(promotions.c.promotion_id)).mappings():
+                if row["prev_hash"] != before or row["hash"] != _audit_hash(dict(row)):
+                    return int(row["promotion_id"])
+                before = row["hash"]
+        return None
+
+
+def upgrade(connection: sa.Connection, revision: str = "head") -> None:
+    """Run the Alembic migrations on an open transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def _down(error: Exception) -> ServiceDown:
+    # The driver's own text may name host, user and database: only its kind goes out.
+    kind = type(getattr(error, "orig", None) or error).__name__
+    return ServiceDown("database", f"PostgreSQL cannot be used now ({kind})")
+
+
+# ---------------------------------------------------------------- rows
+
+
+def _json(value: Any) -> str:
+    # PostgreSQL's JSONB has no NUL character.
+    return json.dumps(_without_nul(value), ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nul(item) for item in value]
+    return value
+
+
+def _csv(frame: pl.DataFrame) -> io.BytesIO:
+    """The rows as CSV for COPY: null is empty, an empty text is quoted."""
+    buffer = io.BytesIO()
+    frame.write_csv(buffer, include_header=False, quote_style="non_numeric", datetime_format="%Y-%m-%d %H:%M:%S%.6f%z")
+    buffer.seek(0)
+    return buffer
+
+
+def _logged_values(row: Logged) -> tuple[Any, ...]:
+    answer, none = row.answer, (None, None)
+    return (
+        answer.created_at.isoformat(),
+        answer.date.isoformat(),
+        answer.store,
+        answer.product,
+        orjson.dumps(answer.inputs, default=str).decode(),
+        repr(answer.prediction),
+        *(None if v is None else repr(v) for level in ("80", "95") for v in answer.interval.get(level, none)),
+        answer.unit,
+        answer.model.version,
+        answer.model.alias,
+        answer.model.run_id,
+        answer.data_version,
+        row.source,
+        answer.request_id,
+        str(answer.support.similar_days),
+        orjson.dumps(answer.warnings).decode(),
+    )
+
+
+def _history_query() -> sa.Select[Any]:
+    same = sa.and_(*(actuals.c[key] == predictions.c[key] for key in ("date", "store", "product")))
+    columns = [c for c in predictions.c if c.name not in ("model_alias", "run_id", "warnings")]
+    return sa.select(*columns, actuals.c.sales.label("actual")).select_from(predictions.outerjoin(actuals, same))
+
+
+def _history_where(wanted: HistoryFilter) -> list[sa.ColumnElement[bool]]:
+    columns = predictions.c
+    pairs = ((columns.store, wanted.store), (columns.product, wanted.product), (columns.source, wanted.source))
+    where: list[sa.ColumnElement[bool]] = [column == value for column, value in pairs if value is not None]
+    if wanted.version is not None:
+        where.append(columns.model_version == wanted.version)
+    if wanted.from_date is not None:
+        where.append(columns.date >= wanted.from_date)
+    if wanted.to_date is not None:
+        where.append(columns.date <= wanted.to_date)
+    if wanted.has_actual is not None:
+        where.append(actuals.c.sales.is_not(None) if wanted.has_actual else actuals.c.sales.is_(None))
+    return where
+
+
+def _history_item(row: sa.RowMapping) -> HistoryItem:
+    values = dict(row)
+    interval = {
+        level: (values[f"low_{level}"], values[f"high_{level}"])
+        for level in ("80", "95")
+        if values[f"low_{level}"] is not None
+    }
+    actual = values["actual"]
+    return HistoryItem(
+        **{name: values[name] for name in HistoryItem.model_fields if name in values},
+        interval=interval,
+        support=values["similar_days"],
+        error=None if actual is None else values["prediction"] - actual,
+    )
+
+
+def _make_cursor(prediction_id: int) -> str:
+    return base64.urlsafe_b64encode(f"p{prediction_id}".encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str) -> int:
+    """The identity in a cursor; raises InputError for anything that we did not hand out."""
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+    except ValueError:
+        _bad_cursor()
+    if not re.fullmatch(r"p\d{1,18}", text):
+        _bad_cursor()
+    return int(text[1:])
+
+
+def _bad_cursor() -> NoReturn:
+    raise InputError("The cursor is not one of ours: take next_cursor of the page before.", field="cursor")
+
+
+def _upload_values(upload: Upload) -> dict[str, Any]:
+    return {
+        "upload_id": upload.upload_id,
+        "sha256": upload.sha256,
+        "purpose": upload.purpose,
+        "status": upload.status,
+        "created_at": upload.created_at,
+        "record": _without_nul(json.loads(upload.model_dump_json())),
+    }
+
+
+# ---------------------------------------------------------------- audit
+
+
+def _promotion(row: sa.RowMapping) -> Promotion:
+    return Promotion(**{name: row[name] for name in Promotion.model_fields})
+
+
+def _last_move(connection: sa.Connection) -> Promotion | None:
+    query = sa.select(promotions).where(promotions.c.action != "reject").order_by(promotions.c.promotion_id.desc())
+    row = connection.execute(query.limit(1)).mappings().one_or_none()
+    return None if row is None else _promotion(row)
+
+
+def _made_champion(connection: sa.Connection, version: str) -> Promotion | None:
+    query = (
+        sa.select(promotions)
+        .where(promotions.c.action == "promote", promotions.c.version == version)
+        .order_by(promotions.c.promotion_id.desc())
+    )
+    row = connection.execute(query.limit(1)).mappings().one_or_none()
+    return None if row is None else _promotion(row)
+
+
+def _refuse_stale(last: Promotion, expected: str | None) -> None:
+    if last.version != expected:
+        seen = "no champion" if expected is None else f"version {expected}"
+        raise Conflict(
+            f"The champion is version {last.version} since {last.at:%Y-%m-%d %H:%M:%S} UTC (by {last.actor}), "
+            f"but this decision was made against {seen}: look again and decide anew.",
+            champion=last.version,
+            expected=expected,
+        )
+
+
+def _audit_hash(row: dict[str, Any]) -> str:
+    names = ("action", "version", "previous", "actor", "reason", "decision", "prev_hash")
+    content = {name: row[name] for name in names} | {"at": row["at"].astimezone(dt.UTC).isoformat()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _chained(connection: sa.Connection, **row: Any) -> dict[str, Any]:
+    query = sa.select(promotions.c.hash).order_by(promotions.c.promotion_id.desc()).limit(1)
+    row["prev_hash"] = connection.scalar(query) or NO_HASH
+    return row | {"hash": _audit_hash(row)}

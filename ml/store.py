@@ -12,12 +12,13 @@ import hashlib
 import io
 import json
 import re
+import select
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple
 
 import orjson
 import polars as pl
@@ -158,7 +159,6 @@ class Store:
             pool_size=pool_size,
             max_overflow=15,
             pool_timeout=5,
-            pool_pre_ping=True,
             connect_args={
                 "connect_timeout": 3,
                 "application_name": "sales-control-room",
@@ -170,8 +170,8 @@ class Store:
                 "options": "-c timezone=UTC",
             },
         )
-        # One statement is one transaction here: no BEGIN and COMMIT round trips on the way of a prediction.
-        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        # SQLAlchemy's own ping costs a round trip at every use; an idle socket tells a lost server for nothing.
+        sa.event.listen(self.engine, "checkout", _refuse_lost)
 
     def close(self) -> None:
         """Give back every connection."""
@@ -179,30 +179,26 @@ class Store:
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
-        try:
-            with self.engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-            raise _down(error) from error
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            raise _down(error) from error
+        with _translated(), self.engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
-        """A bare psycopg2 cursor whose every statement is durable when it returns."""
-        try:
-            with self._single.connect() as connection:
-                try:
-                    cursor = connection.connection.cursor()
+        """A bare psycopg2 cursor: every statement is one transaction, without the round trips of BEGIN and COMMIT."""
+        with _translated():
+            connection = self.engine.raw_connection()
+            driver: Any = connection.driver_connection
+            try:
+                driver.autocommit = True
+                with driver.cursor() as cursor:
                     yield cursor
-                    cursor.close()
-                except (psycopg2.OperationalError, psycopg2.InterfaceError):
-                    connection.invalidate()
-                    raise
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-            raise _down(error) from error
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            raise _down(error) from error
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                connection.invalidate()
+                raise
+            finally:
+                if not driver.closed:
+                    driver.autocommit = False
+                connection.close()
 
     # -- schema
 
@@ -482,6 +478,29 @@ def upgrade(connection: sa.Connection, revision: str = "head") -> None:
     command.upgrade(config, revision)
 
 
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What the driver or the pool says when PostgreSQL is away, as ServiceDown."""
+    lost = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+    try:
+        yield
+    except (*lost, psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise _down(error) from error
+
+
+def _refuse_lost(connection: Any, record: object, proxy: object) -> None:
+    """Something to read on an idle connection is nearly always its end: make sure, and let the pool replace it."""
+    try:
+        poll = select.poll()  # not select.select, which ends at file 1024
+        poll.register(connection.fileno(), select.POLLIN)
+        if poll.poll(0):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            connection.rollback()
+    except (OSError, ValueError, psycopg2.Error) as error:
+        raise sa.exc.DisconnectionError from error
+
+
 def _down(error: Exception) -> ServiceDown:
     # The driver's own text may name host, user and database: only its kind goes out.
     kind = type(getattr(error, "orig", None) or error).__name__
@@ -582,14 +601,10 @@ def read_cursor(cursor: str) -> int:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
     except ValueError:
-        _bad_cursor()
-    if not re.fullmatch(r"p\d{1,18}", text):
-        _bad_cursor()
+        text = ""
+    if not re.fullmatch(r"p\d{1,18}", text) or _make_cursor(int(text[1:])) != cursor:
+        raise InputError("The cursor is not one of ours: take next_cursor of the page before.", field="cursor")
     return int(text[1:])
-
-
-def _bad_cursor() -> NoReturn:
-    raise InputError("The cursor is not one of ours: take next_cursor of the page before.", field="cursor")
 
 
 def _upload_values(upload: Upload) -> dict[str, Any]:

@@ -118,6 +118,20 @@ def test_a_database_that_is_away_is_named_without_its_address():
     assert "127.0.0.1" not in str(caught.value)
 
 
+def test_connections_that_the_server_closed_are_replaced_unnoticed(store):
+    store.log_predictions(logged(1))
+    with store.engine.connect() as connection:
+        name = connection.scalar(sa.text("SELECT current_database()"))
+    other = sa.create_engine(store.engine.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with other.connect() as connection:
+        query = sa.text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = :name")
+        assert connection.scalar(query, {"name": name}) > 0
+    other.dispose()
+    time.sleep(0.2)
+    store.log_predictions(logged(1))
+    assert len(store.history().items) == 2
+
+
 # ---------------------------------------------------------------- predictions
 
 

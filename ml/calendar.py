@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Literal
 
 import holidays
 import polars as pl
@@ -91,7 +92,9 @@ def holiday_distance(dates: pl.Series, country: str) -> pl.DataFrame:
         return days.with_columns(days_to_holiday=pl.lit(0.0), days_since_holiday=pl.lit(0.0))
     years = range(days["date"][0].year - 1, days["date"][-1].year + 2)
     known = pl.DataFrame({"_holiday": sorted(public_holidays(years, country))}, schema={"_holiday": pl.Date})
-    for name, strategy, sign in (("days_to_holiday", "forward", 1), ("days_since_holiday", "backward", -1)):
+    for name, forward in (("days_to_holiday", True), ("days_since_holiday", False)):
+        strategy: Literal["forward", "backward"] = "forward" if forward else "backward"
+        sign = 1 if forward else -1
         days = days.join_asof(known, left_on="date", right_on="_holiday", strategy=strategy, coalesce=False)
         gap = (pl.col("_holiday") - pl.col("date")).dt.total_days() * sign
         days = days.with_columns(gap.fill_null(FAR).clip(0, FAR).cast(pl.Float32).alias(name)).drop("_holiday")

@@ -1,0 +1,116 @@
+"""
+# Sales data: raw files → one published snapshot
+
+`collect → validate → clean → split → publish`
+
+1. **collect** takes the uploads that were accepted in the console, the demo chain, or a file by path or URL.
+2. **validate** merges them; a later upload wins for the same date, store and product. Rows that the contract left out
+   are listed with their reasons.
+3. **clean** makes a row for every period of every series and says what the added ones mean.
+4. **split** cuts train and test in time, and fits category codes, dummies and standardisation on train only.
+5. **publish** writes `train.parquet`, `test.parquet`, `series.parquet` and `data.json` to the object store under the
+   content's hash and moves the pointer last: until then everyone keeps the old snapshot.
+
+The whole run is one MLflow run in the experiment `process_etl_sales_data`: parameters, row counts, rejected rows,
+`data.json`. The same data gives the same `data_version`; every step can be run again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from airflow.sdk import Param, dag, get_current_context, task
+
+DAG_ID = "process_etl_sales_data"
+
+
+def run(step: str) -> dict[str, Any]:
+    """Hand one step of this run to ``ml.jobs``; heavy imports happen in the task's own process."""
+    from ml.jobs import run_step
+
+    context = get_current_context()
+    return run_step(DAG_ID, step, context["run_id"], dict(context["params"]))
+
+
+@dag(
+    dag_id=DAG_ID,
+    schedule=None,
+    start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["sales", "data"],
+    default_args={"retries": 2, "retry_delay": dt.timedelta(seconds=5)},
+    params={
+        "source": Param(
+            "uploads",
+            type="string",
+            minLength=1,
+            title="Source",
+            description="`uploads` (accepted in the console), `demo`, `demo_next_week`, or a path or URL of a file.",
+        ),
+        "uploads": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Only these uploads",
+            description="Upload ids; empty: all accepted ones.",
+        ),
+        "regressors": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Known in advance",
+            description="Columns of a file given by path or URL that are known in advance; empty: as recognised.",
+        ),
+        "only_this": Param(False, type="boolean", title="Use only the file given by path or URL"),
+        "country": Param(
+            None,
+            type=["null", "string"],
+            pattern="^[A-Za-z]{2}$",
+            title="Country",
+            description="Whose public holidays; empty: the setting.",
+        ),
+        "missing_days": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, "auto", "zero", "unknown"],
+            title="Days without a row",
+            description="`zero` nothing sold, `unknown` not recorded, `auto` detected; empty: the setting.",
+        ),
+        "test_folds": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=12,
+            title="Test part",
+            description="In horizons (28 days or 8 weeks each); empty: the setting.",
+        ),
+    },
+)
+def process_etl_sales_data() -> None:
+    @task
+    def collect() -> dict[str, Any]:
+        return run("collect")
+
+    @task
+    def validate() -> dict[str, Any]:
+        return run("validate")
+
+    @task
+    def clean() -> dict[str, Any]:
+        return run("clean")
+
+    @task
+    def split() -> dict[str, Any]:
+        return run("split")
+
+    @task
+    def publish() -> dict[str, Any]:
+        return run("publish")
+
+    collect() >> validate() >> clean() >> split() >> publish()
+
+
+process_etl_sales_data()

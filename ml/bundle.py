@@ -1,0 +1,103 @@
+"""A model on disk: written once, verified whole, never a pickle.
+
+``manifest.json`` (how the model was made and the SHA-256 of every other file), the model's own files,
+``intervals.json``, ``state.parquet`` (recent history per series), ``golden.json`` (rows with the answers they must get).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import ValidationError
+
+from ml.errors import BundleDamaged
+from ml.intervals import Intervals
+from ml.models import Model, load_model
+from ml.records import Manifest
+
+MANIFEST = "manifest.json"
+STATE, INTERVALS, GOLDEN = "state.parquet", "intervals.json", "golden.json"
+NOT_HASHED = (MANIFEST,)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    manifest: Manifest
+    model: Model
+    intervals: Intervals
+    state: pl.DataFrame
+    golden: list[dict[str, Any]]
+    fingerprint: str
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_bundle(
+    folder: Path,
+    manifest: Manifest,
+    model: Model,
+    intervals: Intervals,
+    state: pl.DataFrame,
+    golden: Callable[[Bundle], list[dict[str, Any]]],
+) -> Bundle:
+    """Write everything, the golden rows (which ``golden`` computes with the bundle itself) and the manifest last.
+
+    ``manifest.files`` is filled here. Returns the bundle as it will be loaded.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder)
+    (folder / INTERVALS).write_text(intervals.to_json())
+    state.write_parquet(folder / STATE, compression="zstd")
+    draft = Bundle(manifest, load_model(manifest.recipe, folder), intervals, state, [], "")
+    (folder / GOLDEN).write_text(json.dumps(golden(draft), default=str))
+    files = {p.name: sha256(p.read_bytes()) for p in sorted(folder.iterdir()) if p.name not in NOT_HASHED}
+    final = manifest.model_copy(update={"files": files})
+    (folder / MANIFEST).write_text(final.model_dump_json(indent=1))
+    return load_bundle(folder)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Load a bundle after checking the SHA-256 of every file against the manifest.
+
+    Raises
+    ------
+    BundleDamaged
+        A missing, foreign or changed file, or a manifest that can't be read.
+    """
+    folder = Path(folder)
+    try:
+        raw = (folder / MANIFEST).read_bytes()
+        manifest = Manifest.model_validate_json(raw)
+    except (OSError, ValidationError) as error:
+        raise BundleDamaged(f"{folder.name}: the manifest can't be read ({type(error).__name__})") from error
+    _verify(folder, manifest)
+    try:
+        return Bundle(
+            manifest=manifest,
+            model=load_model(manifest.recipe, folder),
+            intervals=Intervals.from_json((folder / INTERVALS).read_text()),
+            state=pl.read_parquet(folder / STATE),
+            golden=json.loads((folder / GOLDEN).read_text()),
+            fingerprint=sha256(raw),
+        )
+    except (OSError, KeyError, ValueError) as error:
+        raise BundleDamaged(f"{folder.name}: {error}") from error
+
+
+def _verify(folder: Path, manifest: Manifest) -> None:
+    present = {p.name for p in folder.iterdir() if p.is_file()} - set(NOT_HASHED)
+    if missing := sorted(set(manifest.files) - present):
+        raise BundleDamaged(f"{folder.name}: {', '.join(missing)} is missing", files=missing)
+    if foreign := sorted(present - set(manifest.files)):
+        raise BundleDamaged(f"{folder.name}: {', '.join(foreign)} is not in the manifest", files=foreign)
+    changed = [name for name, digest in manifest.files.items() if sha256((folder / name).read_bytes()) != digest]
+    if changed:
+        raise BundleDamaged(f"{folder.name}: {', '.join(changed)} has another SHA-256 than written", files=changed)

@@ -1,0 +1,142 @@
+"""Metrics, and the evaluation of a backtest in which all models answered the same rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from sklearn.metrics import mean_absolute_error, root_mean_squared_error
+
+from ml.intervals import Intervals
+from ml.records import LEVELS, Evaluation, Fold, Metrics, Segment
+
+MIN_SEGMENT_ROWS = 50
+MAX_SEGMENTS = 40
+
+
+def wape(y: np.ndarray, forecast: np.ndarray) -> float:
+    """Weighted absolute percentage error sum|y - f| / sum y, a share; NaN when nothing was sold.
+
+    Examples
+    --------
+    >>> wape(np.array([2.0, 0.0, 8.0]), np.array([1.0, 1.0, 8.0]))
+    0.2
+    """
+    total = float(np.abs(y).sum())
+    return float(np.abs(y - forecast).sum()) / total if total else math.nan
+
+
+def rmspe(y: np.ndarray, forecast: np.ndarray) -> float:
+    """Root mean square percentage error over the rows with sales > 0 (the Rossmann competition's measure)."""
+    sold = y > 0
+    if not sold.any():
+        return math.nan
+    return float(np.sqrt(np.mean(((y[sold] - forecast[sold]) / y[sold]) ** 2)))
+
+
+def measure(y: np.ndarray, forecast: np.ndarray, coverage: dict[str, float] | None = None) -> Metrics:
+    """All metrics of one model on one set of rows (sales and forecast in units)."""
+    if not len(y):
+        raise ValueError("no rows to measure")
+    total = float(np.abs(y).sum())
+    share = rmspe(y, forecast)
+    return Metrics(
+        rows=len(y),
+        wape=_or_zero(wape(y, forecast)) if total else float(np.abs(forecast).mean()),
+        bias=float((forecast - y).sum()) / total if total else 0.0,
+        rmse=float(root_mean_squared_error(y, forecast)),
+        mae=float(mean_absolute_error(y, forecast)),
+        rmspe=None if math.isnan(share) else share,
+        coverage=coverage or {},
+    )
+
+
+def _or_zero(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
+
+
+def held_out_coverage(rows: pl.DataFrame, name: str) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """Share of actuals inside the interval that the *other* folds' residuals give: overall and per fold.
+
+    With a single fold the even dates calibrate for the odd ones and the other way round.
+    """
+    group = rows["fold"] if rows["fold"].n_unique() > 1 else (rows["date"].dt.ordinal_day() % 2)
+    inside: dict[str, list[np.ndarray]] = {str(level): [] for level in LEVELS}
+    per_fold = []
+    for value in sorted(group.unique()):
+        own, other = rows.filter(group == value), rows.filter(group != value)
+        intervals = Intervals.fit(other[name].to_numpy(), other["y"].to_numpy(), other["block"].to_numpy())
+        bounds = intervals.bounds(own[name].to_numpy(), own["block"].to_numpy())
+        y = own["y"].to_numpy()
+        hits = {str(lv): (y >= bounds[lv][0] - 1e-9) & (y <= bounds[lv][1] + 1e-9) for lv in LEVELS}
+        per_fold.append({level: float(hit.mean()) for level, hit in hits.items()})
+        for level, hit in hits.items():
+            inside[level].append(hit)
+    return {level: float(np.concatenate(hit).mean()) for level, hit in inside.items()}, per_fold
+
+
+def evaluate(rows: pl.DataFrame, models: Sequence[str], data_version: str) -> Evaluation:
+    """Judge every model of a backtest on the same rows: overall, per fold, per segment, and week by week.
+
+    ``rows``: the result of :func:`ml.training.backtest`.
+    """
+    y = rows["y"].to_numpy()
+    overall, fold_coverage = {}, {}
+    for name in models:
+        coverage, fold_coverage[name] = held_out_coverage(rows, name)
+        overall[name] = measure(y, rows[name].to_numpy(), coverage)
+    return Evaluation(
+        data_version=data_version,
+        folds=tuple(_fold(part, models) for _, part in sorted(rows.group_by("fold"), key=lambda item: item[0])),
+        overall=overall,
+        segments=tuple(_segments(rows, models)),
+        weekly_gain=tuple(_weekly_gain(rows, models)),
+    )
+
+
+def _fold(part: pl.DataFrame, models: Sequence[str]) -> Fold:
+    y = part["y"].to_numpy()
+    return Fold(
+        origin=part["origin"][0],
+        date_from=part["date"].min(),  # type: ignore[arg-type]
+        date_to=part["date"].max(),  # type: ignore[arg-type]
+        rows=part.height,
+        metrics={name: measure(y, part[name].to_numpy()) for name in models},
+    )
+
+
+def _segments(rows: pl.DataFrame, models: Sequence[str]) -> list[Segment]:
+    """WAPE by store, product (the largest), promotion state and week ahead."""
+    rows = rows.with_columns(
+        pl.when(pl.col("promotion") > 0).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("promotion"),
+        pl.format("week {}", (pl.col("ahead") - 1) // 7 + 1).alias("horizon"),
+    )
+    errors = [(pl.col(n) - pl.col("y")).abs().sum().alias(n) for n in models]
+    found = []
+    for by in ("store", "product", "promotion", "horizon"):
+        groups = rows.group_by(by).agg(pl.len().alias("rows"), pl.col("y").sum().alias("total"), *errors)
+        groups = groups.filter((pl.col("rows") >= MIN_SEGMENT_ROWS) & (pl.col("total") > 0))
+        groups = groups.sort("total", descending=True).head(MAX_SEGMENTS)
+        if groups.height < 2:
+            continue
+        for row in groups.sort(by).iter_rows(named=True):
+            found.append(
+                Segment(by=by, value=row[by], rows=row["rows"], wape={n: row[n] / row["total"] for n in models})
+            )
+    return found
+
+
+def _weekly_gain(rows: pl.DataFrame, models: Sequence[str]) -> list[tuple[str, float]]:
+    """By week: how much smaller the challenger's absolute error is than the champion's (or naive's), as a share."""
+    against = "champion" if "champion" in models else "seasonal_naive"
+    if "challenger" not in models or against not in models:
+        return []
+    errors = {n: (pl.col(n) - pl.col("y")).abs().sum() for n in ("challenger", against)}
+    weeks = rows.group_by(pl.col("date").dt.truncate("1w")).agg(**errors).sort("date")
+    return [
+        (str(row["date"]), 1 - row["challenger"] / row[against])
+        for row in weeks.iter_rows(named=True)
+        if row[against] > 0
+    ]

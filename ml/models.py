@@ -1,0 +1,236 @@
+"""The models a bundle can hold: XGBoost, a linear model, and two that need no training.
+
+All predict sales in units for rows that carry their features, one set of weights per horizon block, and save
+themselves without pickle (XGBoost's own binary JSON, plain JSON).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import xgboost as xgb
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from ml.records import Recipe
+
+Array = np.ndarray
+DUMMY_FEATURES = ("weekday", "month", "store_code", "product_code")
+MAX_DUMMIES = 60  # categories of one feature that the linear model may spend columns on
+SMALL = 0.01
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows of one horizon block. ``x``: rows × features float32; the others: rows, in units."""
+
+    x: Array
+    level: Array
+    seasonal_naive: Array
+    moving_average: Array
+
+    def take(self, mask: Array) -> Inputs:
+        return Inputs(self.x[mask], self.level[mask], self.seasonal_naive[mask], self.moving_average[mask])
+
+
+class Model(Protocol):
+    recipe: Recipe
+
+    def predict(self, block: int, rows: Inputs) -> Array:
+        """Expected sales in units, never negative."""
+        ...
+
+    def save(self, folder: Path) -> None: ...
+
+
+@dataclass
+class NaiveModel:
+    """Seasonal naive (the same weekday of the last known week) or a moving average of the last weeks."""
+
+    recipe: Recipe
+
+    def predict(self, block: int, rows: Inputs) -> Array:
+        values = rows.seasonal_naive if self.recipe.kind == "seasonal_naive" else rows.moving_average
+        return np.clip(np.nan_to_num(values), 0, None)
+
+    def save(self, folder: Path) -> None:
+        """Nothing to keep: the recipe says it all."""
+
+
+class XGBoostModel:
+    """Boosted trees on shares of the series' level; counts through a log link with log(level) as the base margin.
+
+    ``objective`` of the recipe: ``tweedie`` and ``poisson`` learn E[y] = level * exp(f(x)); ``log`` fits
+    log1p(y) - log1p(level) by squared error and corrects the mean on the training rows (smearing, Duan 1983).
+    """
+
+    def __init__(self, recipe: Recipe, boosters: dict[int, xgb.Booster], smear: dict[int, float]) -> None:
+        self.recipe, self.boosters, self.smear = recipe, boosters, smear
+
+    @classmethod
+    def train(cls, recipe: Recipe, names: list[str], data: dict[int, tuple[Inputs, Array, Array]]) -> XGBoostModel:
+        """``data``: block -> (inputs, sales in units, row weights)."""
+        boosters, smear = {}, {}
+        for block, (rows, y, weight) in data.items():
+            boosters[block] = _train_booster(recipe, names, rows, y, weight)
+            smear[block] = 1.0
+            model = cls(recipe, boosters, smear)
+            if recipe.params["objective"] == "log" and recipe.params.get("correct_mean", 1):
+                total = float((model.predict(block, rows) * weight).sum())
+                smear[block] = float(np.clip((y * weight).sum() / max(total, SMALL), 0.8, 1.25))
+        return cls(recipe, boosters, smear)
+
+    def predict(self, block: int, rows: Inputs) -> Array:
+        if not len(rows.x):
+            return np.zeros(0)
+        booster = self.boosters[block]
+        log_link = self.recipe.params["objective"] != "log"
+        margin = np.log(rows.level).astype(np.float32) if log_link else np.zeros(len(rows.x), np.float32)
+        raw = booster.inplace_predict(
+            rows.x, base_margin=margin, predict_type="margin", validate_features=False, missing=np.nan
+        ).astype(np.float64)
+        if log_link:
+            return np.exp(np.clip(raw, -20, 20))
+        return np.clip(np.exp(np.clip(raw, -20, 20)) * (1 + rows.level) - 1, 0, None) * self.smear[block]
+
+    def save(self, folder: Path) -> None:
+        for block, booster in self.boosters.items():
+            booster.save_model(folder / f"block_{block:03d}.ubj")
+        (folder / "smear.json").write_text(json.dumps({str(k): v for k, v in self.smear.items()}))
+
+    @classmethod
+    def load(cls, recipe: Recipe, folder: Path) -> XGBoostModel:
+        boosters = {}
+        for block in recipe.blocks:
+            boosters[block] = xgb.Booster(model_file=folder / f"block_{block:03d}.ubj")
+        smear = {int(k): float(v) for k, v in json.loads((folder / "smear.json").read_text()).items()}
+        return cls(recipe, boosters, smear)
+
+
+def _train_booster(recipe: Recipe, names: list[str], rows: Inputs, y: Array, weight: Array) -> xgb.Booster:
+    p = recipe.params
+    types = ["c" if name.endswith("_code") else "float" for name in names]
+    if p["objective"] == "log":
+        label, margin = np.log1p(y) - np.log1p(rows.level), None
+    else:
+        label, margin = y, np.log(rows.level)
+    matrix = xgb.QuantileDMatrix(
+        rows.x,
+        label=label.astype(np.float32),
+        weight=weight.astype(np.float32),
+        base_margin=None if margin is None else margin.astype(np.float32),
+        feature_names=names,
+        feature_types=types,
+        enable_categorical=True,
+        max_bin=int(p["max_bin"]),
+    )
+    return xgb.train(booster_params(recipe), matrix, num_boost_round=int(p["rounds"]))
+
+
+def booster_params(recipe: Recipe) -> dict[str, Any]:
+    """The recipe in XGBoost's own words."""
+    p = recipe.params
+    objective = {"tweedie": "reg:tweedie", "poisson": "count:poisson", "log": "reg:squarederror"}[str(p["objective"])]
+    found: dict[str, Any] = {
+        "objective": objective,
+        "base_score": 0.0 if p["objective"] == "log" else 1.0,
+        "eta": p["eta"],
+        "max_depth": int(p["max_depth"]),
+        "min_child_weight": p["min_child_weight"],
+        "subsample": p["subsample"],
+        "colsample_bynode": p["colsample"],
+        "lambda": p["lambda"],
+        "max_bin": int(p["max_bin"]),
+        "tree_method": "hist",
+        "seed": recipe.seed,
+        "verbosity": 1,
+    }
+    if p["objective"] == "tweedie":
+        found["tweedie_variance_power"] = p["tweedie_power"]
+    if p["objective"] == "poisson":
+        found["max_delta_step"] = 0.7  # XGBoost's default for Poisson, spelled out
+    return found
+
+
+class LinearModel:
+    """Ridge regression of log1p(y) - log1p(level) on standardised features and dummies (scikit-learn).
+
+    Means, scales and categories are those of the training rows. Kept as JSON: prediction is one matrix product.
+    """
+
+    def __init__(self, recipe: Recipe, blocks: dict[int, dict[str, Any]]) -> None:
+        self.recipe, self.blocks = recipe, blocks
+
+    @classmethod
+    def train(cls, recipe: Recipe, names: list[str], data: dict[int, tuple[Inputs, Array, Array]]) -> LinearModel:
+        blocks = {}
+        for block, (rows, y, weight) in data.items():
+            blocks[block] = _fit_ridge(recipe, names, rows, y, weight)
+            fitted = cls(recipe, blocks).predict(block, rows)
+            total = float((fitted * weight).sum())
+            blocks[block]["smear"] = float(np.clip((y * weight).sum() / max(total, SMALL), 0.8, 1.25))
+        return cls(recipe, blocks)
+
+    def predict(self, block: int, rows: Inputs) -> Array:
+        fit = self.blocks[block]
+        log_ratio = _design(rows.x, fit) @ np.asarray(fit["coef"]) + fit["intercept"]
+        units = np.exp(np.clip(log_ratio, -5, 5)) * (1 + rows.level) - 1
+        return np.clip(units, 0, None) * fit["smear"]
+
+    def save(self, folder: Path) -> None:
+        (folder / "linear.json").write_text(json.dumps({str(k): v for k, v in self.blocks.items()}))
+
+    @classmethod
+    def load(cls, recipe: Recipe, folder: Path) -> LinearModel:
+        return cls(recipe, {int(k): v for k, v in json.loads((folder / "linear.json").read_text()).items()})
+
+
+def _fit_ridge(recipe: Recipe, names: list[str], rows: Inputs, y: Array, weight: Array) -> dict[str, Any]:
+    dummies = [i for i, name in enumerate(names) if name in DUMMY_FEATURES]
+    dummies = [i for i in dummies if 1 < len(np.unique(rows.x[~np.isnan(rows.x[:, i]), i])) <= MAX_DUMMIES]
+    coded = {i for i, name in enumerate(names) if name.endswith("_code")} | set(dummies)
+    numeric = [i for i in range(len(names)) if i not in coded]
+    with np.errstate(invalid="ignore"):
+        scaler = StandardScaler().fit(rows.x[:, numeric].astype(np.float64))
+    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    encoder.fit(np.nan_to_num(rows.x[:, dummies], nan=-1)) if dummies else None
+    fit: dict[str, Any] = {
+        "numeric": numeric,
+        "mean": np.nan_to_num(scaler.mean_).tolist(),
+        "scale": np.nan_to_num(scaler.scale_, nan=1.0).tolist(),
+        "dummies": dummies,
+        "categories": [values.tolist() for values in encoder.categories_] if dummies else [],
+        "smear": 1.0,
+    }
+    ridge = Ridge(alpha=float(recipe.params.get("alpha", 1.0)))
+    ridge.fit(_design(rows.x, fit), np.log1p(y) - np.log1p(rows.level), sample_weight=weight)
+    return fit | {"coef": ridge.coef_.tolist(), "intercept": float(ridge.intercept_)}
+
+
+def _design(x: Array, fit: dict[str, Any]) -> Array:
+    standard = (x[:, fit["numeric"]].astype(np.float64) - fit["mean"]) / fit["scale"]
+    parts = [np.clip(np.nan_to_num(standard), -8, 8)]  # an input far outside the training rows must not explode
+    for index, values in zip(fit["dummies"], fit["categories"], strict=True):
+        parts.append((np.nan_to_num(x[:, [index]], nan=-1) == np.asarray(values)[None, :]).astype(np.float64))
+    return np.hstack(parts)
+
+
+def train_model(recipe: Recipe, names: list[str], data: dict[int, tuple[Inputs, Array, Array]]) -> Model:
+    """Train any kind of model by its recipe."""
+    if recipe.kind == "xgboost":
+        return XGBoostModel.train(recipe, names, data)
+    if recipe.kind == "linear":
+        return LinearModel.train(recipe, names, data)
+    return NaiveModel(recipe)
+
+
+def load_model(recipe: Recipe, folder: Path) -> Model:
+    if recipe.kind == "xgboost":
+        return XGBoostModel.load(recipe, folder)
+    if recipe.kind == "linear":
+        return LinearModel.load(recipe, folder)
+    return NaiveModel(recipe)

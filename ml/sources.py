@@ -1,0 +1,143 @@
+"""Where an ETL run takes its raw data from: accepted uploads, the demo chain, a path or a URL."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from pathlib import Path
+from urllib.parse import urlparse
+
+import polars as pl
+import requests
+
+from ml import demo
+from ml.contract import check_file
+from ml.errors import FileRefused, NotFound, ServiceDown, TooLarge
+from ml.lake import Lake
+from ml.reading import safe_name
+from ml.records import Mapping, Preflight, Upload
+from ml.store import Store
+
+log = logging.getLogger(__name__)
+DEMO = "demo"
+CHUNK = 1 << 20
+
+
+def add_demo(lake: Lake, *, next_week: bool, scale: float, today: dt.date) -> str:
+    """Put the demo chain into the lake as an accepted upload, or continue it by a week; returns its id."""
+    stores, products = demo.scaled(scale)
+    key = f"accepted/{DEMO}.parquet"
+    if next_week and lake.exists(key):
+        known = lake.get_frame(key)
+        after: dt.date = known["date"].max()  # type: ignore[assignment]
+        week = demo.next_week(after, stores=stores, products=products)
+        lake.put_frame(key, pl.concat([known, week], how="vertical_relaxed"))
+    elif not lake.exists(key):
+        lake.put_frame(key, demo.generate(today - dt.timedelta(days=1), stores=stores, products=products))
+    return DEMO
+
+
+def add_file(lake: Lake, store: Store | None, source: str, regressors: list[str], limit_mb: int) -> str:
+    """Read a file by path or URL, check it against the contract and put it into the lake as an accepted upload.
+
+    Raises
+    ------
+    FileRefused
+        The contract refuses it; the message names the first reasons.
+    """
+    data, name = _fetch(source, limit_mb)
+    checked = check_file(data, name)
+    if regressors:
+        mapping = checked.preflight.mapping
+        checked = check_file(data, name, mapping=Mapping(roles=mapping.roles, regressors=tuple(regressors)))
+    report = checked.preflight
+    if report.verdict == "REJECT":
+        reasons = "; ".join(f.message for f in report.findings if f.severity == "reject")
+        raise FileRefused(f"{name}: {reasons}")
+    upload_id = f"file-{report.sha256[:16]}"
+    lake.put(f"raw/{upload_id}/{safe_name(name)}", data)
+    lake.put_frame(f"accepted/{upload_id}.parquet", checked.frame)
+    lake.put_frame(f"rejected/{upload_id}.parquet", checked.rejected)
+    if store is not None:
+        upload_id = _record(store, upload_id, report)
+    return upload_id
+
+
+def _record(store: Store, upload_id: str, report: Preflight) -> str:
+    now = dt.datetime.now(dt.UTC)
+    upload = Upload(
+        upload_id=upload_id,
+        filename=report.filename,
+        bytes=report.bytes,
+        sha256=report.sha256,
+        status="accepted",
+        purpose="training",
+        created_at=now,
+        accepted_at=now,
+        preflight=report,
+    )
+    known = store.add_upload(upload)
+    if known.status == "received":  # the same file was uploaded in the console and not yet accepted
+        raise FileRefused(f"{report.filename} was uploaded as {known.upload_id} and awaits acceptance in the console.")
+    return known.upload_id
+
+
+def _fetch(source: str, limit_mb: int) -> tuple[bytes, str]:
+    url = urlparse(source)
+    if url.scheme in ("http", "https"):
+        return _download(source, limit_mb), Path(url.path).name or "download"
+    path = Path(url.path if url.scheme == "file" else source)
+    if not path.is_file():
+        raise NotFound(f"There is no file {path}; give a path that Airflow's machine can read, or a URL.")
+    if path.stat().st_size > limit_mb << 20:
+        raise TooLarge(f"{path.name} is larger than {limit_mb} MB (setting CONTROL_ROOM_UPLOAD_LIMIT_MB).")
+    return path.read_bytes(), path.name
+
+
+def _download(source: str, limit_mb: int) -> bytes:
+    try:
+        with requests.get(source, stream=True, timeout=(10, 60)) as reply:
+            reply.raise_for_status()
+            parts, size = [], 0
+            for part in reply.iter_content(CHUNK):
+                parts.append(part)
+                size += len(part)
+                if size > limit_mb << 20:
+                    raise TooLarge(f"The file is larger than {limit_mb} MB (setting CONTROL_ROOM_UPLOAD_LIMIT_MB).")
+    except requests.RequestException as error:
+        raise ServiceDown("source", f"{urlparse(source).hostname}: {type(error).__name__}") from error
+    return b"".join(parts)
+
+
+def accepted_uploads(lake: Lake, store: Store | None, wanted: list[str]) -> list[str]:
+    """The uploads a run uses, in the order in which they were accepted: the wanted ones, else all.
+
+    The demo counts only as long as nothing else is there.
+    """
+    ids = [key.removeprefix("accepted/").removesuffix(".parquet") for key in lake.list("accepted/")]
+    if missing := sorted(set(wanted) - set(ids)):
+        raise NotFound(f"{', '.join(missing)} is not an accepted upload", uploads=missing)
+    order = _acceptance_order(store)
+    chosen = sorted(wanted or ids, key=lambda upload_id: (order.get(upload_id, ""), upload_id))
+    real = [upload_id for upload_id in chosen if upload_id != DEMO]
+    return chosen if wanted or not real else real
+
+
+def _acceptance_order(store: Store | None) -> dict[str, str]:
+    if store is None:
+        return {}
+    uploads = store.uploads(purpose="training", limit=100_000)
+    return {u.upload_id: u.accepted_at.isoformat() for u in uploads if u.accepted_at}
+
+
+def rejected_rows(lake: Lake, upload_ids: list[str]) -> pl.DataFrame:
+    """The rows that were left out of these uploads: ``upload_id, row, column, code, reason``."""
+    wanted = ["row", "column", "code", "reason"]
+    frames = []
+    for upload_id in upload_ids:
+        key = f"rejected/{upload_id}.parquet"
+        if lake.exists(key):
+            frame = lake.get_frame(key).select(pl.lit(upload_id).alias("upload_id"), *wanted)
+            frames.append(frame.cast({"row": pl.Int64, "column": pl.String, "code": pl.String, "reason": pl.String}))
+    empty = pl.DataFrame(schema={"upload_id": pl.String, "row": pl.Int64} | dict.fromkeys(wanted[1:], pl.String))
+    return pl.concat([empty, *frames])

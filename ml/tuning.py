@@ -1,0 +1,122 @@
+"""Optuna search for the boosted trees' parameters, judged on one fold before the rows that decide promotion."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import optuna
+
+from ml.evaluation import rmspe, wape
+from ml.models import Model
+from ml.records import Recipe
+from ml.splits import Split
+from ml.training import Data, Progress, Table, test_rows, train_until
+
+Metric = Literal["wape", "rmspe"]
+SAMPLE = 100_000  # rows per trial: more change the order of the candidates little and cost minutes
+
+# Known good on retail data of very different kind; every search starts with it, so tuning can only help.
+KNOWN_GOOD: dict[str, float | int | str] = {
+    "objective": "tweedie",
+    "tweedie_power": 1.2,
+    "eta": 0.1,
+    "rounds": 150,
+    "max_depth": 6,
+    "min_child_weight": 20.0,
+    "subsample": 0.8,
+    "colsample": 0.6,
+    "lambda": 2.0,
+    "max_bin": 64,
+    "half_life": 365.0,
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    number: int
+    value: float
+    params: dict[str, float | int | str]
+
+
+def suggest(trial: optuna.Trial) -> dict[str, float | int | str]:
+    """One point of the search space."""
+    found: dict[str, float | int | str] = {
+        "objective": trial.suggest_categorical("objective", ["tweedie", "poisson", "log"]),
+        "tweedie_power": trial.suggest_float("tweedie_power", 1.05, 1.6),
+        "eta": trial.suggest_float("eta", 0.02, 0.15, log=True),
+        "rounds": trial.suggest_int("rounds", 100, 500, step=50),
+        "max_depth": trial.suggest_int("max_depth", 4, 9),
+        "min_child_weight": trial.suggest_float("min_child_weight", 1.0, 200.0, log=True),
+        "subsample": trial.suggest_float("subsample", 0.6, 1.0),
+        "colsample": trial.suggest_float("colsample", 0.3, 1.0),
+        "lambda": trial.suggest_float("lambda", 0.1, 20.0, log=True),
+        "half_life": trial.suggest_categorical("half_life", [0.0, 180.0, 365.0]),
+    }
+    return found | {"max_bin": KNOWN_GOOD["max_bin"]}
+
+
+def score(model: Model, data: Data, tables: dict[int, Table], split: Split, metric: Metric) -> float:
+    """The metric over all rows of a fold, as a share."""
+    y, forecast = [], []
+    for block in model.recipe.blocks:
+        index, _ = test_rows(tables[block], split, model.recipe.blocks, data.frequency)
+        y.append(tables[block].y[index])
+        forecast.append(model.predict(block, tables[block].rows.take(index)))
+    measure = rmspe if metric == "rmspe" else wape
+    return measure(np.concatenate(y), np.concatenate(forecast))
+
+
+def tune(
+    data: Data,
+    tables: dict[int, Table],
+    split: Split,
+    *,
+    blocks: tuple[int, ...],
+    trials: int,
+    seed: int,
+    metric: Metric = "wape",
+    seconds: float | None = None,
+    progress: Progress = lambda _: None,
+) -> tuple[Recipe, list[Trial]]:
+    """Search for the best recipe of boosted trees; the first trial is ``KNOWN_GOOD``.
+
+    Parameters
+    ----------
+    split
+        The fold that judges; its end must lie before the folds that decide promotion.
+    trials
+        0 returns ``KNOWN_GOOD`` without a search.
+    seconds
+        Stop starting trials after this long.
+    """
+    base: dict[str, float | int | str] = {"correct_mean": 0} if metric == "rmspe" else {}
+    start = KNOWN_GOOD | ({"objective": "log"} if metric == "rmspe" else {})
+
+    def recipe(params: dict[str, float | int | str]) -> Recipe:
+        return Recipe(kind="xgboost", params=params | base, blocks=blocks, seed=seed)
+
+    def objective(trial: optuna.Trial) -> float:
+        # The longest block decides alone: it answers most of the horizon and halves the time.
+        candidate = recipe(suggest(trial)).model_copy(update={"blocks": blocks[-1:]})
+        value = score(train_until(candidate, data, tables, split.origin, limit=SAMPLE), data, tables, split, metric)
+        progress(f"trial {trial.number + 1} of {trials}: {metric} {value:.4f}")
+        return value
+
+    if trials <= 0:
+        return recipe(start), []
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5))
+    study.enqueue_trial({k: v for k, v in start.items() if k != "max_bin"})
+    study.optimize(objective, n_trials=trials, timeout=seconds)
+    done = [Trial(t.number, float(t.value), dict(t.params)) for t in study.trials if t.value is not None]
+    best = min(done, key=lambda t: t.value)
+    return recipe(best.params | {"max_bin": KNOWN_GOOD["max_bin"]}), done
+
+
+def tuning_split(first_judged: Split, first: dt.date, horizon: dt.timedelta) -> Split:
+    """The fold right before the judged ones; on short histories as long as leaves half of it for training."""
+    room = (first_judged.origin - first) / 2
+    return Split(first_judged.origin - min(horizon, room), first_judged.origin)

@@ -1,0 +1,89 @@
+"""The frame of the console (look, language, navigation, service banner) and its first page, the status.
+
+Run with ``streamlit run control_room/Home.py``; the project must be installed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from control_room import session
+from control_room.i18n import LANGUAGES, N_, gettext
+from control_room.views import banner, status
+
+HERE = Path(__file__).parent
+
+# section -> pages: file, title, icon. A new page is a new line here.
+PAGES = {
+    N_("Data"): [("upload", N_("Upload"), ":material/upload_file:")],
+    N_("Forecasts"): [
+        ("predict", N_("Predict"), ":material/online_prediction:"),
+        ("history", N_("History"), ":material/history:"),
+    ],
+    N_("Models"): [
+        ("experiments", N_("Experiments"), ":material/compare_arrows:"),
+        ("retrain", N_("Retrain"), ":material/model_training:"),
+    ],
+}
+
+
+def status_page() -> None:
+    """Home: what is true now, the champion, what sells next, services, last runs, first steps."""
+    status.lead()
+    status.first_steps()
+    champion, outlook = st.columns([2, 3], gap="medium")
+    with champion:
+        status.champion_card()
+    with outlook:
+        status.outlook()
+    status.services()
+    status.last_runs()
+
+
+def language_switch() -> None:
+    """The language of the browser, until another one is chosen; a choice stays in the address (?lang=es)."""
+    with st.sidebar:
+        st.segmented_control(
+            "Language · Idioma",
+            list(LANGUAGES),
+            default=_browser_language(),
+            format_func=LANGUAGES.__getitem__,
+            key=session.LANGUAGE_KEY,
+            required=True,
+            bind="query-params",
+        )
+
+
+def _browser_language() -> str:
+    spoken = (st.context.locale or "en").split("-")[0].lower()
+    return spoken if spoken in LANGUAGES else "en"
+
+
+def navigation() -> st.Page:
+    pages = {
+        gettext(section): [
+            st.Page(HERE / "pages" / f"{name}.py", title=gettext(title), icon=icon, url_path=name)
+            for name, title, icon in found
+        ]
+        for section, found in PAGES.items()
+    }
+    home = st.Page(status_page, title=gettext("Home"), icon=":material/space_dashboard:", default=True)
+    return st.navigation({"": [home], **pages})
+
+
+def main() -> None:
+    st.set_page_config(page_title="Sales control room", page_icon=str(HERE / "icon.svg"), layout="wide")
+    st.html(HERE / "look.css")
+    st.logo(str(HERE / "logo.svg"), size="large", icon_image=str(HERE / "icon.svg"))
+    language_switch()
+    page = navigation()
+    banner.sidebar()
+    if not page._default:
+        banner.top()
+    page.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The questions that pages ask, each with how long its answer is good for."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from control_room.clients.api import Catalog
+from control_room.clients.mlflow import ExperimentRun
+from control_room.live import Seen
+from control_room.session import ask_airflow, ask_api, ask_mlflow
+from ml.records import (
+    ForecastReply,
+    ForecastRequest,
+    Health,
+    ModelInfo,
+    ModelReport,
+    Promotion,
+    Run,
+    SalesPoint,
+    Snapshot,
+    Upload,
+)
+
+
+def health() -> Seen[Health]:
+    return ask_api("health", lambda api: api.health(), seconds=4)
+
+
+def catalog() -> Seen[Catalog]:
+    return ask_api("catalog", lambda api: api.catalog(), seconds=60)
+
+
+def snapshot() -> Seen[Snapshot]:
+    return ask_api("snapshot", lambda api: api.snapshot(), seconds=10)
+
+
+def uploads() -> Seen[tuple[Upload, ...]]:
+    return ask_api("uploads", lambda api: api.uploads(), seconds=5)
+
+
+def sales(store: str | None, product: str | None, since: dt.date | None) -> Seen[tuple[SalesPoint, ...]]:
+    return ask_api(("sales", store, product, since), lambda api: api.sales(store, product, since), seconds=60)
+
+
+def standing_forecast(store: str, product: str, version: str, data_version: str) -> Seen[ForecastReply]:
+    """The forecast of one series. It is the same until model or data change, and asking logs it: ask once."""
+    request = ForecastRequest(stores=(store,), products=(product,))
+    question = ("forecast", store, product, version, data_version)
+    return ask_api(question, lambda api: api.forecast(request), seconds=6 * 3600)
+
+
+def models() -> Seen[tuple[ModelInfo, ...]]:
+    return ask_api("models", lambda api: api.models(), seconds=15)
+
+
+def model(version: str) -> Seen[ModelReport]:
+    return ask_api(("model", version), lambda api: api.model(version), seconds=60)
+
+
+def promotions() -> Seen[tuple[Promotion, ...]]:
+    return ask_api("promotions", lambda api: api.promotions(), seconds=15)
+
+
+def runs(dag_id: str) -> Seen[tuple[Run, ...]]:
+    return ask_airflow(("runs", dag_id), lambda airflow: airflow.runs(dag_id), seconds=3)
+
+
+def run(dag_id: str, run_id: str) -> Seen[Run]:
+    return ask_airflow(("run", dag_id, run_id), lambda airflow: airflow.run(dag_id, run_id), seconds=1)
+
+
+def paused(dag_id: str) -> Seen[bool]:
+    return ask_airflow(("paused", dag_id), lambda airflow: airflow.paused(dag_id), seconds=5)
+
+
+def task_log(dag_id: str, run_id: str, task_id: str, try_number: int) -> Seen[str]:
+    question = ("log", dag_id, run_id, task_id, try_number)
+    return ask_airflow(question, lambda airflow: airflow.log(dag_id, run_id, task_id, try_number), seconds=5)
+
+
+def experiment_runs() -> Seen[tuple[ExperimentRun, ...]]:
+    return ask_mlflow("runs", lambda mlflow: mlflow.runs(), seconds=30)

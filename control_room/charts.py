@@ -1,0 +1,287 @@
+"""Records to plotly figures, in one style for light and dark. Nothing of Streamlit is known here.
+
+What is meant never hangs on colour alone: lines differ in dash, points in symbol, bars in sign and label. Each chart
+brings a sentence that says the same in words.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from control_room.i18n import amount, day, decimal_mark, gettext, group_mark, percent, reader, weekday
+from control_room.words import MODEL_NAMES, segment, span, unit, word
+from ml.records import Answer, Evaluation, Promotion, SalesPoint, Segment
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure and what it says in words."""
+
+    figure: go.Figure
+    alt: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colours of one theme: ``actual`` what really sold, ``model`` what we forecast, ``rival`` the other model."""
+
+    actual: str
+    model: str
+    rival: str
+    wide_band: str
+    narrow_band: str
+    line: str
+    muted: str
+    text: str
+
+
+LIGHT = Look(
+    "#33474c", "#0b6b67", "#c2621b", "rgba(11,107,103,.12)", "rgba(11,107,103,.22)", "#dfe7e5", "#849496", "#16282c"
+)
+DARK = Look(
+    "#c9d6d4", "#4cc3b2", "#f0a35e", "rgba(76,195,178,.14)", "rgba(76,195,178,.26)", "#25363a", "#8da0a0", "#e6eeec"
+)
+SYMBOLS = {
+    "challenger": "diamond",
+    "champion": "circle",
+    "seasonal_naive": "x-thin-open",
+    "moving_average": "line-ns-open",
+}
+
+
+def look(dark: bool) -> Look:
+    return DARK if dark else LIGHT
+
+
+# ---------------------------------------------------------------- sales and forecast
+
+
+def forecast_chart(
+    actual: Sequence[SalesPoint],
+    answers: Sequence[Answer],
+    *,
+    dark: bool = False,
+    promotions: Sequence[Promotion] = (),
+) -> Chart:
+    """What sold, what the model expects next and how sure it is; champion changes as dotted lines."""
+    colours = look(dark)
+    figure = _figure(colours, height=340)
+    _add_bands(figure, answers, colours)
+    _add_actual(figure, actual, colours)
+    _add_forecast(figure, answers, colours)
+    for change in _changes_within(promotions, actual, answers):
+        _mark(figure, change.at.date(), f"v{change.version}", colours)
+    figure.update_xaxes(tickformat=_tick_days())
+    figure.update_yaxes(rangemode="tozero", title=unit(answers[0].unit) if answers else None)
+    return Chart(figure, _forecast_alt(actual, answers))
+
+
+def _add_bands(figure: go.Figure, answers: Sequence[Answer], colours: Look) -> None:
+    for level, fill in (("95", colours.wide_band), ("80", colours.narrow_band)):
+        rows = [answer for answer in answers if level in answer.interval]
+        if not rows:
+            continue
+        days = [answer.date for answer in rows]
+        low, high = ([answer.interval[level][end] for answer in rows] for end in (0, 1))
+        figure.add_scatter(
+            x=days + days[::-1],
+            y=high + low[::-1],
+            fill="toself",
+            fillcolor=fill,
+            line={"width": 0},
+            hoverinfo="skip",
+            name=gettext("{level} % interval").format(level=level),
+        )
+
+
+def _add_actual(figure: go.Figure, actual: Sequence[SalesPoint], colours: Look) -> None:
+    if not actual:
+        return
+    figure.add_scatter(
+        x=[point.date for point in actual],
+        y=[point.sales for point in actual],
+        mode="lines",
+        line={"color": colours.actual, "width": 1.8},
+        name=gettext("Actual sales"),
+        customdata=[f"{weekday(point.date)}<br>{gettext('sold')} <b>{amount(point.sales)}</b>" for point in actual],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+
+
+def _add_forecast(figure: go.Figure, answers: Sequence[Answer], colours: Look) -> None:
+    if not answers:
+        return
+    figure.add_scatter(
+        x=[answer.date for answer in answers],
+        y=[answer.prediction for answer in answers],
+        mode="lines+markers",
+        line={"color": colours.model, "width": 2.2, "dash": "dot"},
+        marker={"size": 5},
+        name=gettext("Forecast"),
+        customdata=[_hover(answer) for answer in answers],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+
+
+def _hover(answer: Answer) -> str:
+    lines = [weekday(answer.date), f"{gettext('forecast')} <b>{amount(answer.prediction)}</b>"]
+    lines += [f"{level} %: {amount(low)} – {amount(high)}" for level, (low, high) in answer.interval.items()]
+    return "<br>".join(lines)
+
+
+def _changes_within(
+    promotions: Sequence[Promotion], actual: Sequence[SalesPoint], answers: Sequence[Answer]
+) -> list[Promotion]:
+    days = [point.date for point in actual] + [answer.date for answer in answers]
+    return [change for change in promotions if days and min(days) <= change.at.date() <= max(days)]
+
+
+def _mark(figure: go.Figure, at: dt.date, text: str, colours: Look) -> None:
+    figure.add_shape(
+        type="line", x0=at, x1=at, y0=0, y1=1, yref="paper", line={"color": colours.muted, "dash": "dot", "width": 1}
+    )
+    figure.add_annotation(
+        x=at, y=1, yref="paper", text=text, showarrow=False, yanchor="bottom", font={"size": 11, "color": colours.muted}
+    )
+
+
+def _forecast_alt(actual: Sequence[SalesPoint], answers: Sequence[Answer]) -> str:
+    parts = []
+    known = [point.sales for point in actual if point.sales is not None]
+    if known:
+        parts.append(
+            gettext("Actual sales {span}: between {low} and {high}.").format(
+                span=span(actual[0].date, actual[-1].date), low=amount(min(known)), high=amount(max(known))
+            )
+        )
+    if answers:
+        values = [answer.prediction for answer in answers]
+        parts.append(
+            gettext("Forecast {span}: between {low} and {high} {unit}.").format(
+                span=span(answers[0].date, answers[-1].date),
+                low=amount(min(values)),
+                high=amount(max(values)),
+                unit=unit(answers[0].unit),
+            )
+        )
+    return " ".join(parts) or gettext("No data in this chart.")
+
+
+# ---------------------------------------------------------------- champion against challenger
+
+
+def weekly_gain_chart(evaluation: Evaluation, *, dark: bool = False) -> Chart:
+    """Week by week: how much smaller (up) or larger (down) the challenger's error was on the same rows."""
+    colours = look(dark)
+    figure = _figure(colours, height=260)
+    weeks = [dt.date.fromisoformat(week) for week, _ in evaluation.weekly_gain]
+    gains = [gain for _, gain in evaluation.weekly_gain]
+    figure.add_bar(
+        x=weeks,
+        y=gains,
+        marker={
+            "color": [colours.model if gain >= 0 else colours.rival for gain in gains],
+            "pattern": {"shape": ["" if gain >= 0 else "/" for gain in gains]},
+        },
+        text=[percent(gain, 0, signed=True) for gain in gains],
+        textposition="outside",
+        cliponaxis=False,
+        hovertext=[f"{day(week)}: {percent(gain, signed=True)}" for week, gain in zip(weeks, gains, strict=True)],
+        hoverinfo="text",
+    )
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(tickvals=weeks, tickformat=_tick_days())
+    figure.update_yaxes(tickformat="+.0%", zeroline=True, zerolinecolor=colours.muted, zerolinewidth=1)
+    better = sum(1 for gain in gains if gain > 0)
+    alt = gettext("The challenger's error was smaller in {better} of {weeks} weeks.")
+    return Chart(figure, alt.format(better=better, weeks=len(gains)))
+
+
+def fold_chart(evaluation: Evaluation, *, dark: bool = False) -> Chart:
+    """WAPE of every model in each block of past weeks; further left is better."""
+    names = [span(fold.date_from, fold.date_to) for fold in evaluation.folds]
+    values = {
+        model: [fold.metrics[model].wape if model in fold.metrics else None for fold in evaluation.folds]
+        for model in evaluation.overall
+    }
+    return _dots(names, values, dark)
+
+
+def segment_chart(segments: Sequence[Segment], *, dark: bool = False) -> Chart:
+    """WAPE of every model in each segment; further left is better."""
+    models = list(dict.fromkeys(model for item in segments for model in item.wape))
+    values = {model: [item.wape.get(model) for item in segments] for model in models}
+    return _dots([segment(item) for item in segments], values, dark)
+
+
+def _dots(names: list[str], values: dict[str, list[float | None]], dark: bool) -> Chart:
+    colours = look(dark)
+    figure = _figure(colours, height=max(200, 90 + 34 * len(names)))
+    _add_spans(figure, names, values, colours)
+    for model, shares in values.items():
+        figure.add_scatter(
+            x=shares,
+            y=names,
+            mode="markers",
+            name=word(MODEL_NAMES, model),
+            marker={"symbol": SYMBOLS.get(model, "square"), "size": 11, "color": _model_colour(model, colours)}
+            | ({"line": {"width": 2, "color": colours.muted}} if model not in ("challenger", "champion") else {}),
+            customdata=[f"{word(MODEL_NAMES, model)}: {percent(share)}" for share in shares],
+            hovertemplate="%{y}<br><b>%{customdata}</b><extra></extra>",
+        )
+    figure.update_xaxes(tickformat=".0%", rangemode="tozero", title=gettext("WAPE (less is better)"))
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
+    return Chart(figure, _dots_alt(names, values))
+
+
+def _add_spans(figure: go.Figure, names: list[str], values: dict[str, list[float | None]], colours: Look) -> None:
+    """A thin line between champion and challenger makes the difference a length."""
+    for index, name in enumerate(names):
+        pair = [values.get(model, [None] * len(names))[index] for model in ("champion", "challenger")]
+        if None not in pair:
+            figure.add_scatter(
+                x=pair, y=[name, name], mode="lines", line={"color": colours.muted, "width": 2}, showlegend=False,
+                hoverinfo="skip",
+            )  # fmt: skip
+
+
+def _model_colour(model: str, colours: Look) -> str:
+    return {"challenger": colours.rival, "champion": colours.model}.get(model, colours.muted)
+
+
+def _dots_alt(names: list[str], values: dict[str, list[float | None]]) -> str:
+    parts = []
+    for index, name in enumerate(names[:6]):
+        shares = ", ".join(f"{word(MODEL_NAMES, model)} {percent(row[index])}" for model, row in values.items())
+        parts.append(f"{name}: {shares}.")
+    return " ".join(parts) or gettext("No data in this chart.")
+
+
+# ---------------------------------------------------------------- one style
+
+
+def _figure(colours: Look, height: int) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 28, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": colours.text, "size": 13},
+        legend={"orientation": "h", "y": -0.18, "x": 0, "yanchor": "top", "title": None},
+        hoverlabel={"align": "left"},
+        separators=decimal_mark() + group_mark(),
+        bargap=0.35,
+    )
+    figure.update_xaxes(gridcolor=colours.line, zeroline=False, automargin=True)
+    figure.update_yaxes(gridcolor=colours.line, zeroline=False, automargin=True)
+    return figure
+
+
+def _tick_days() -> str:
+    # plotly only knows English month names without a download, so other languages get numbers.
+    return "%b %-d" if reader().language == "en" else "%-d/%-m"

@@ -1,0 +1,300 @@
+"""The API as typed calls: records in, records out, errors as the types of ``ml.errors``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping as MappingType
+from typing import Any, Literal, TypeVar
+
+import requests
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from ml.errors import ControlRoomError, InputError, NotFound, ServiceDown, all_codes
+from ml.records import (
+    Answer,
+    ForecastReply,
+    ForecastRequest,
+    Health,
+    HistoryItem,
+    HistoryPage,
+    Mapping,
+    ModelInfo,
+    ModelReport,
+    PredictionInput,
+    Promotion,
+    Purpose,
+    ReadOptions,
+    RowError,
+    Run,
+    SalesPoint,
+    SeriesInfo,
+    Snapshot,
+    Upload,
+)
+
+R = TypeVar("R", bound=BaseModel)
+FileFormat = Literal["csv", "xlsx"]
+CONNECT_SECONDS = 2.0
+READ_SECONDS = 10.0
+# A file is checked row by row before the answer comes: minutes for the largest ones.
+FILE_SECONDS = 300.0
+CONTENT_TYPES = {
+    "csv": "text/csv",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "parquet": "application/vnd.apache.parquet",
+}
+
+
+class Catalog(BaseModel):
+    """What can be asked for: the answer of ``GET /v1/catalog``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    stores: tuple[str, ...]
+    products: tuple[str, ...]
+    series: tuple[SeriesInfo, ...]
+    regressors: tuple[str, ...] = ()
+    date_to: dt.date | None = None
+    horizon: int = 28
+    frequency: Literal["D", "W"] = "D"
+
+
+class ApiClient:
+    """Thin and typed. Every method raises ServiceDown when the API does not answer in time."""
+
+    def __init__(self, url: str, token: str = "", read_seconds: float = READ_SECONDS) -> None:
+        self.url = url.rstrip("/")
+        self.needs_token = bool(token)
+        self._read_seconds = read_seconds
+        self._session = requests.Session()
+        self._session.headers["Accept"] = "application/json"
+        if token:
+            self._session.headers["X-API-Key"] = token
+
+    # ---------------------------------------------------------------- state
+
+    def health(self) -> Health:
+        return _record(Health, self._json("GET", "/health"))
+
+    def snapshot(self) -> Snapshot:
+        """The published data; raises NotFound while there is none."""
+        return _record(Snapshot, self._json("GET", "/v1/snapshot"))
+
+    def catalog(self) -> Catalog:
+        return _record(Catalog, self._json("GET", "/v1/catalog"))
+
+    def sales(
+        self, store: str | None = None, product: str | None = None, since: dt.date | None = None
+    ) -> tuple[SalesPoint, ...]:
+        """Actual sales per period, summed over the selection."""
+        query = _given({"store": store, "product": product, "from": since})
+        return _list(SalesPoint, self._json("GET", "/v1/sales", params=query), "points")
+
+    # ---------------------------------------------------------------- predictions
+
+    def predict(self, rows: list[PredictionInput], model: str = "champion") -> tuple[Answer | RowError, ...]:
+        """One answer or error per row, in the order of the rows."""
+        body = {"instances": [prediction_body(row) for row in rows]}
+        reply = self._json("POST", "/predict", params={"model": model, "source": "console"}, json=body)
+        return _answers(reply)
+
+    def predict_file(self, data: bytes, format: str, model: str = "champion") -> tuple[Answer | RowError, ...]:
+        """Predict the rows of a CSV, XLSX or Parquet file of at most 5,000 rows."""
+        reply = self._json(
+            "POST",
+            "/predict",
+            params={"model": model, "source": "file"},
+            data=data,
+            headers={"Content-Type": CONTENT_TYPES[format]},
+            seconds=FILE_SECONDS,
+        )
+        return _answers(reply)
+
+    def forecast(self, request: ForecastRequest) -> ForecastReply:
+        body = request.model_dump(mode="json", exclude_none=True)
+        return _record(ForecastReply, self._json("POST", "/v1/forecast", json=body, seconds=60))
+
+    def history(self, filters: MappingType[str, Any], cursor: str | None = None, limit: int = 100) -> HistoryPage:
+        query = _given({**filters, "cursor": cursor, "limit": limit})
+        return _record(HistoryPage, self._json("GET", "/historical-predictions", params=query))
+
+    def prediction(self, prediction_id: int) -> HistoryItem:
+        return _record(HistoryItem, self._json("GET", f"/v1/predictions/{prediction_id}"))
+
+    # ---------------------------------------------------------------- uploads
+
+    def uploads(self) -> tuple[Upload, ...]:
+        return _list(Upload, self._json("GET", "/v1/uploads"), "items")
+
+    def upload(self, upload_id: str) -> Upload:
+        return _record(Upload, self._json("GET", f"/v1/uploads/{_part(upload_id)}"))
+
+    def send(self, filename: str, data: bytes, purpose: Purpose = "training") -> Upload:
+        """Bring a file in; the answer holds what was seen in it."""
+        query = {"filename": filename, "purpose": purpose}
+        headers = {"Content-Type": "application/octet-stream"}
+        reply = self._json("POST", "/v1/uploads", params=query, data=data, headers=headers, seconds=FILE_SECONDS)
+        return _record(Upload, reply)
+
+    def check(self, upload_id: str, options: ReadOptions, mapping: Mapping | None) -> Upload:
+        """Read an upload again, as the person says it is to be read."""
+        body = {"options": options.model_dump(), "mapping": mapping.model_dump() if mapping else None}
+        path = f"/v1/uploads/{_part(upload_id)}/check"
+        return _record(Upload, self._json("POST", path, json=body, seconds=FILE_SECONDS))
+
+    def accept(self, upload_id: str) -> Upload:
+        path = f"/v1/uploads/{_part(upload_id)}/accept"
+        return _record(Upload, self._json("POST", path, seconds=FILE_SECONDS))
+
+    def rejected(self, upload_id: str, format: FileFormat) -> bytes:
+        return self._bytes(f"/v1/uploads/{_part(upload_id)}/rejected", {"format": format})
+
+    def template(self, format: FileFormat) -> bytes:
+        return self._bytes("/v1/template", {"format": format})
+
+    # ---------------------------------------------------------------- runs and models
+
+    def etl(self, conf: dict[str, Any]) -> Run:
+        """Start process_etl_sales_data; raises Conflict when it is running or paused."""
+        return _record(Run, self._json("POST", "/v1/etl", json={"conf": conf}, seconds=30))
+
+    def retrain(self, conf: dict[str, Any]) -> Run:
+        return _record(Run, self._json("POST", "/v1/retrain", json={"conf": conf}, seconds=30))
+
+    def runs(self, dag_id: str) -> tuple[Run, ...]:
+        return _list(Run, self._json("GET", f"/v1/runs/{_part(dag_id)}"), "items")
+
+    def run(self, dag_id: str, run_id: str) -> Run:
+        return _record(Run, self._json("GET", f"/v1/runs/{_part(dag_id)}/{_part(run_id)}"))
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        return _list(ModelInfo, self._json("GET", "/v1/models"), "items")
+
+    def model(self, version: str) -> ModelReport:
+        return _record(ModelReport, self._json("GET", f"/v1/models/{_part(version)}"))
+
+    def promote(self, version: str, reason: str, actor: str) -> Promotion:
+        path = f"/v1/models/{_part(version)}/promote"
+        return _record(Promotion, self._json("POST", path, json={"reason": reason, "actor": actor}, seconds=60))
+
+    def rollback(self, reason: str, actor: str) -> Promotion:
+        body = {"reason": reason, "actor": actor}
+        return _record(Promotion, self._json("POST", "/v1/models/rollback", json=body, seconds=60))
+
+    def promotions(self) -> tuple[Promotion, ...]:
+        return _list(Promotion, self._json("GET", "/v1/promotions"), "items")
+
+    # ---------------------------------------------------------------- one request
+
+    def _bytes(self, path: str, query: dict[str, Any]) -> bytes:
+        return self._ask("GET", path, params=query, seconds=FILE_SECONDS).content
+
+    def _json(self, method: str, path: str, **request: Any) -> Any:
+        reply = self._ask(method, path, **request)
+        try:
+            return reply.json()
+        except ValueError as error:
+            raise _down("answered something that is not JSON", reply.headers.get("X-Request-ID")) from error
+
+    def _ask(self, method: str, path: str, seconds: float | None = None, **request: Any) -> requests.Response:
+        # Our own id goes along, so that also a call without an answer can be found in the API's log.
+        request_id = uuid.uuid4().hex
+        headers = {**request.pop("headers", {}), "X-Request-ID": request_id}
+        waits = (CONNECT_SECONDS, seconds or self._read_seconds)
+        try:
+            reply = self._session.request(method, self.url + path, headers=headers, timeout=waits, **request)
+        except requests.Timeout as error:
+            raise _down(f"no answer within {waits[1]:g} s", request_id) from error
+        except requests.RequestException as error:
+            raise _down(type(error).__name__, request_id) from error
+        if reply.status_code >= 400:
+            raise _problem(reply, request_id)
+        return reply
+
+
+def prediction_body(row: PredictionInput) -> dict[str, Any]:
+    """One row as the API takes it: regressors beside the other fields, nothing that is not known."""
+    fields = row.model_dump(mode="json", exclude_none=True, exclude={"regressors"})
+    return {**fields, **row.regressors}
+
+
+def _answers(reply: Any) -> tuple[Answer | RowError, ...]:
+    try:
+        return tuple(_answer(item) for item in reply["predictions"])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise _down("answered something unexpected", None) from error
+
+
+def _answer(item: dict[str, Any]) -> Answer | RowError:
+    return RowError.model_validate(item["error"]) if "error" in item else Answer.model_validate(item)
+
+
+def _given(query: dict[str, Any]) -> dict[str, Any]:
+    return {key: _text(value) for key, value in query.items() if value not in (None, "")}
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _part(text: str) -> str:
+    """One part of a path, whatever is in it."""
+    return requests.utils.quote(text, safe="")
+
+
+def _list(record: type[R], reply: Any, key: str) -> tuple[R, ...]:
+    try:
+        return tuple(record.model_validate(item) for item in reply[key])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise _down("answered something unexpected", None) from error
+
+
+def _record(record: type[R], reply: Any) -> R:
+    try:
+        return record.model_validate(reply)
+    except ValidationError as error:
+        raise _down("answered something unexpected", None) from error
+
+
+def _down(reason: str, request_id: str | None) -> ServiceDown:
+    error = ServiceDown("api", reason)
+    error.facts["request_id"] = request_id
+    return error
+
+
+def _problem(reply: requests.Response, request_id: str) -> ControlRoomError:
+    """RFC 9457 as the error type it was on the other side."""
+    try:
+        body = reply.json()
+    except ValueError:
+        body = {}
+    if not isinstance(body, dict) or "code" not in body:
+        if reply.status_code == 404:
+            return NotFound("the API does not know this address")
+        return _down(f"answered {reply.status_code}", request_id)
+    error = _rebuilt(str(body["code"]), str(body.get("detail") or body.get("title") or ""))
+    error.facts |= {
+        "code": str(body["code"]),
+        "status": reply.status_code,
+        "request_id": body.get("request_id") or request_id,
+        "errors": _row_errors(body.get("errors")),
+    }
+    return error
+
+
+def _rebuilt(code: str, detail: str) -> ControlRoomError:
+    kind = all_codes().get(code, ControlRoomError)
+    if issubclass(kind, ServiceDown):
+        service, _, reason = detail.partition(" does not answer: ")
+        return kind(service.split(" ")[0] or "api", reason or detail)
+    if issubclass(kind, InputError):
+        return kind(detail)
+    return kind(detail)
+
+
+def _row_errors(items: Any) -> tuple[RowError, ...]:
+    try:
+        return tuple(TypeAdapter(list[RowError]).validate_python(items or []))
+    except ValidationError:
+        return ()

@@ -1,0 +1,12 @@
+"""Experiments: is the challenger better, by how much, and may it serve?"""
+
+from control_room.views import experiments
+
+report = experiments.choose()
+experiments.verdict(report)
+experiments.decide(report)
+experiments.metrics(report)
+experiments.by_week_and_fold(report)
+experiments.by_segment(report)
+experiments.runs()
+experiments.audit()

@@ -1,0 +1,9 @@
+"""History: every prediction that was asked, with what really sold where it is known."""
+
+from control_room.views import history
+
+history.lead()
+filters = history.filters()
+page = history.page(filters)
+history.table(page, filters)
+history.turn(page)

@@ -1,0 +1,7 @@
+"""Predict: one day, the next days, or the rows of a file."""
+
+from control_room.views import predict
+
+predict.lead()
+ways = {"day": predict.one_day, "days": predict.next_days, "file": predict.a_file}
+ways[predict.way()]()

@@ -1,0 +1,101 @@
+"""Error code -> what the person reads and what they can do. A test checks that every code of ``ml.errors`` is here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from control_room.i18n import N_, gettext
+from ml.errors import ControlRoomError, ServiceDown
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What happened, what can be done, and the service's own words where they add something."""
+
+    title: str
+    advice: str
+    detail: str = ""
+    request_id: str = ""
+
+
+# code -> (what happened, what can be done)
+SENTENCES: dict[str, tuple[str, str]] = {
+    "internal": (
+        N_("Something went wrong on the server."),
+        N_("Nothing was changed. Try again; if it stays, give the request id to whoever runs the service."),
+    ),
+    "settings": (
+        N_("A setting is missing or not usable."),
+        N_("Whoever runs the service has to correct the setting that is named and start it again."),
+    ),
+    "input": (N_("What was entered cannot be used."), N_("Correct the field that is named and try again.")),
+    "file_refused": (
+        N_("The file cannot be used."),
+        N_("Send a CSV, XLSX or Parquet table with at least a date and a sales column; the template shows one."),
+    ),
+    "too_large": (
+        N_("This is too large for one request."),
+        N_("Split the file into parts, for example by year or by store, and send them one after the other."),
+    ),
+    "not_found": (N_("This does not exist, or no longer."), N_("Go back to the list and choose again.")),
+    "conflict": (
+        N_("This does not fit the present state."),
+        N_("It may have been done already, or a run is active. Look at the present state and decide again."),
+    ),
+    "no_data": (
+        N_("No sales data has been published yet."),
+        N_("Upload a file with your sales, accept it and start the ETL."),
+    ),
+    "not_enough_data": (
+        N_("There is not enough history for this."),
+        N_("Add earlier sales, or choose fewer folds or a shorter window."),
+    ),
+    "no_champion": (
+        N_("No model is serving forecasts yet."),
+        N_("Train one on the Retrain page; forecasts start when it is promoted."),
+    ),
+    "bundle_damaged": (
+        N_("The model's files do not match their seal, so the model is not loaded."),
+        N_("The last good model goes on serving. Retrain, or roll back to an earlier version."),
+    ),
+    "service_down": (
+        N_("{service} does not answer."),
+        N_("What was known before is still shown. Try again in a moment."),
+    ),
+    "unauthorized": (
+        N_("The API does not accept the console's key."),
+        N_("Whoever runs the service has to give the console the API's key (CONTROL_ROOM_API_TOKEN)."),
+    ),
+}
+
+SERVICE_NAMES = {
+    "api": N_("The API"),
+    "airflow": N_("Airflow"),
+    "mlflow": N_("MLflow"),
+    "database": N_("The database"),
+    "model": N_("The model"),
+    "lake": N_("The object store"),
+}
+
+
+def explain(error: ControlRoomError) -> Explanation:
+    """The person's version of an error."""
+    code = str(error.facts.get("code", error.code))
+    title, advice = SENTENCES.get(code, SENTENCES["internal"])
+    service = error.service if isinstance(error, ServiceDown) else "api"
+    return Explanation(
+        gettext(title).format(service=service_name(service)),
+        gettext(advice),
+        _detail(error),
+        str(error.facts.get("request_id") or ""),
+    )
+
+
+def service_name(service: str) -> str:
+    return gettext(SERVICE_NAMES[service]) if service in SERVICE_NAMES else service
+
+
+def _detail(error: ControlRoomError) -> str:
+    if isinstance(error, ServiceDown):
+        return error.reason
+    return "" if str(error) == error.title else str(error)

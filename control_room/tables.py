@@ -1,0 +1,144 @@
+"""Records as frames for tables and downloads. Numbers stay numbers; names of columns are the reader's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from control_room.clients.mlflow import ExperimentRun
+from control_room.i18n import N_, gettext, number, percent
+from control_room.words import MODEL_NAMES, SUPPORT_LEVELS, WARNINGS, state, word
+from ml.records import Answer, Evaluation, HistoryItem, Metrics, RowError
+
+INPUTS = ("price", "promotion", "holiday")
+
+
+def answers(rows: Sequence[Answer]) -> pd.DataFrame:
+    """One row per answer, with the inputs as they were used."""
+    return pd.DataFrame([_answer(row) for row in rows])
+
+
+def _answer(row: Answer) -> dict[str, Any]:
+    bounds = {
+        f"{gettext(name)} {level} %": value
+        for level, interval in row.interval.items()
+        for name, value in zip((N_("low"), N_("high")), interval, strict=True)
+    }
+    return {
+        gettext("Date"): row.date,
+        gettext("Store"): row.store,
+        gettext("Product"): row.product,
+        **{gettext(name.capitalize()): row.inputs[name] for name in INPUTS if row.inputs.get(name) is not None},
+        gettext("Forecast"): round(row.prediction, 3),
+        **bounds,
+        gettext("Unit"): row.unit,
+        gettext("Support"): state(SUPPORT_LEVELS, row.support.level)[1],
+        gettext("Similar days"): row.support.similar_days,
+        gettext("Warnings"): " ".join(word(WARNINGS, code) for code in row.warnings),
+        gettext("Model"): f"v{row.model.version}",
+        gettext("Data version"): row.data_version,
+    }
+
+
+def row_errors(rows: Sequence[RowError]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {gettext("Row"): row.row, gettext("Field"): row.field or "", gettext("What is wrong"): row.message}
+            for row in rows
+        ]
+    )
+
+
+# ---------------------------------------------------------------- history
+
+# column of the frame -> heading
+HISTORY = {
+    "created_at": N_("Asked at"),
+    "date": N_("Date"),
+    "store": N_("Store"),
+    "product": N_("Product"),
+    "prediction": N_("Forecast"),
+    "low_80": N_("low 80 %"),
+    "high_80": N_("high 80 %"),
+    "actual": N_("Actual"),
+    "error": N_("Error"),
+    "support": N_("Similar days"),
+    "model_version": N_("Model"),
+    "source": N_("Asked by"),
+    "data_version": N_("Data version"),
+    "request_id": N_("Request id"),
+}
+
+
+def history(items: Sequence[HistoryItem]) -> pd.DataFrame:
+    """One row per prediction; ``id`` first, for the grid."""
+    columns = ["id", *HISTORY]
+    return pd.DataFrame([_history_row(item) for item in items], columns=columns)
+
+
+def _history_row(item: HistoryItem) -> dict[str, Any]:
+    low, high = item.interval.get("80", (None, None))
+    row = item.model_dump(mode="json", exclude={"prediction_id", "interval", "inputs", "unit"})
+    return {"id": str(item.prediction_id), **row, "low_80": low, "high_80": high}
+
+
+def history_export(items: Sequence[HistoryItem]) -> pd.DataFrame:
+    frame = history(items).rename(columns={name: gettext(title) for name, title in HISTORY.items()})
+    return frame.rename(columns={"id": gettext("Prediction")})
+
+
+# ---------------------------------------------------------------- experiments
+
+METRICS = {
+    "wape": N_("Error (WAPE)"),
+    "bias": N_("Bias"),
+    "rmse": N_("RMSE, units"),
+    "mae": N_("Mean absolute error, units"),
+    "rmspe": N_("RMSPE"),
+    "80": N_("In the 80 % interval"),
+    "95": N_("In the 95 % interval"),
+}
+
+
+def metrics(evaluation: Evaluation) -> pd.DataFrame:
+    """Models side by side, a metric per row, as text in the reader's form."""
+    frame = pd.DataFrame(
+        {
+            word(MODEL_NAMES, model): [_metric(found, name) for name in METRICS]
+            for model, found in evaluation.overall.items()
+        },
+        index=[gettext(title) for title in METRICS.values()],
+    )
+    frame.index.name = gettext("Measure")
+    return frame
+
+
+def _metric(found: Metrics, name: str) -> str:
+    if name in ("80", "95"):
+        return percent(found.coverage.get(name))
+    value = getattr(found, name)
+    if name == "bias":
+        return percent(value, signed=True)
+    return percent(value) if name in ("wape", "rmspe") else number(value, 2)
+
+
+def experiment_runs(runs: Sequence[ExperimentRun]) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """One row per MLflow run, then every metric and parameter that any run has; with the names of both."""
+    measured = sorted({name for run in runs for name in run.metrics})
+    given = sorted({name for run in runs for name in run.params})
+    rows = [
+        {
+            "id": run.run_id,
+            "name": run.name,
+            "experiment": run.experiment,
+            "status": run.status,
+            "started_at": run.started_at.isoformat() if run.started_at else None,
+            "seconds": (run.ended_at - run.started_at).total_seconds() if run.ended_at and run.started_at else None,
+            **{f"metric {name}": run.metrics.get(name) for name in measured},
+            **{f"param {name}": run.params.get(name) for name in given},
+        }
+        for run in runs
+    ]
+    return pd.DataFrame(rows), measured, given

@@ -1,0 +1,35 @@
+"""Choosing a store and a product; what has only one of them is not asked for."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from control_room.clients.api import Catalog
+from control_room.i18n import gettext
+from ml.records import SeriesInfo
+
+
+def series_choice(catalog: Catalog) -> tuple[str, str]:
+    """The chosen store and product, kept in the address (?store=…&product=…). Starts with the best seller."""
+    best = max(catalog.series, key=lambda item: item.mean_sales)
+    with st.container(horizontal=True):
+        store = _one(gettext("Store"), sorted(catalog.stores), best.store, "store")
+        sold = sorted({item.product for item in catalog.series if item.store == store})
+        favourite = max(
+            (item for item in catalog.series if item.store == store), key=lambda item: item.mean_sales, default=best
+        )
+        product = _one(gettext("Product"), sold, favourite.product, "product")
+    return store, product
+
+
+def _one(label: str, options: list[str], start: str, key: str) -> str:
+    if len(options) == 1:
+        return options[0]
+    if st.session_state.get(key) not in (None, *options):
+        del st.session_state[key]
+    index = options.index(start) if start in options else 0
+    return st.selectbox(label, options, index=index, key=key, bind="query-params", width=260) or options[index]
+
+
+def find(catalog: Catalog, store: str, product: str) -> SeriesInfo | None:
+    return next((item for item in catalog.series if (item.store, item.product) == (store, product)), None)

@@ -1,0 +1,354 @@
+"""The experiments page: the verdict in words, the evidence, the decision."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from control_room import asked, charts, grids, parts, session, tables, words
+from control_room.grids import Column
+from control_room.i18n import day, gettext, moment, number
+from ml.records import Decision, ModelInfo, ModelReport, Promotion
+
+TONES: dict[str, parts.Tone] = {
+    "first": "good",
+    "better": "good",
+    "worse": "bad",
+    "too_close": "attention",
+    "unchanged": "plain",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model under judgement: its report, who was champion then, who is now."""
+
+    report: ModelReport
+    rival: str | None
+    champion: str | None
+
+    @property
+    def version(self) -> str:
+        return self.report.model.version
+
+    @property
+    def serves(self) -> bool:
+        return self.version == self.champion
+
+
+# ---------------------------------------------------------------- which model
+
+
+def choose() -> Case | None:
+    """The model to judge: the newest one that is not the champion, or the one in the address (?version=…)."""
+    title = gettext("Experiments")
+    models = asked.models()
+    if not models.value:
+        _nothing_yet(title, models.problem is not None and models.problem.status >= 500)
+        parts.shown(models, "models", still=gettext("The champion goes on serving forecasts."))
+        return None
+    version = _pick(models.value)
+    report = asked.model(version)
+    if report.value is None:
+        parts.lead(title, gettext("The evidence for v{version} cannot be read now.").format(version=version), "bad")
+        parts.shown(report, "model")
+        return None
+    return Case(report.value, _champion_then(report.value.model), _champion(models.value))
+
+
+def _nothing_yet(title: str, away: bool) -> None:
+    if away:
+        parts.lead(title, gettext("It cannot be said now how challenger and champion compare."), "bad")
+        return
+    parts.lead(title, gettext("No model has been trained yet, so there is nothing to compare."), "attention")
+    parts.empty(
+        gettext("A training makes a challenger and its evidence."), "pages/retrain.py", gettext("Train a model")
+    )
+
+
+def _newest_first(models: Sequence[ModelInfo]) -> list[ModelInfo]:
+    return sorted(models, key=lambda item: item.created_at, reverse=True)
+
+
+def _champion(models: Sequence[ModelInfo]) -> str | None:
+    return next((item.version for item in models if "champion" in item.aliases), None)
+
+
+def _pick(models: Sequence[ModelInfo]) -> str:
+    ordered = _newest_first(models)
+    versions = [item.version for item in ordered]
+    start = next((item.version for item in ordered if "champion" not in item.aliases), versions[0])
+    named = {item.version: _model_name(item) for item in ordered}
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        return st.selectbox(
+            gettext("Model under judgement"),
+            versions,
+            index=versions.index(start),
+            format_func=lambda version: named.get(version, version),
+            key="version",
+            bind="query-params",
+            width=340,
+        )
+
+
+def _model_name(item: ModelInfo) -> str:
+    role = gettext("champion") if "champion" in item.aliases else item.kind
+    return f"v{item.version} · {role} · {moment(item.created_at)}"
+
+
+def _champion_then(model: ModelInfo) -> str | None:
+    """Whom the model was judged against: the champion at the time it was made."""
+    moves = [item for item in asked.promotions().value or () if item.action != "reject" and item.at < model.created_at]
+    return max(moves, key=lambda item: item.at).version if moves else None
+
+
+# ---------------------------------------------------------------- the verdict
+
+
+def verdict(case: Case | None) -> None:
+    if case is None:
+        return
+    decision = case.report.decision
+    if decision is None:
+        text = gettext("v{version} has no decision on record.").format(version=parts.plain(case.version))
+        parts.lead(gettext("Experiments"), text, "attention")
+        return
+    sentence = words.verdict(decision, parts.plain(case.version), case.rival and parts.plain(case.rival))
+    more = " ".join(filter(None, (words.gain(decision), _consequence(case, decision))))
+    parts.lead(gettext("Experiments"), sentence, TONES[decision.verdict], more)
+    _basis(case.report)
+
+
+def _consequence(case: Case, decision: Decision) -> str:
+    if case.serves:
+        return gettext("It serves now.")
+    return words.consequence(decision)
+
+
+def _basis(report: ModelReport) -> None:
+    """On which rows this rests."""
+    evaluation = report.evaluation
+    if evaluation is None or not evaluation.folds:
+        return
+    rows = max(found.rows for found in evaluation.overall.values())
+    text = gettext("All models answered the same {rows} rows of {folds} past blocks, {span}. Data version {data}.")
+    st.caption(
+        text.format(
+            rows=number(rows),
+            folds=number(len(evaluation.folds)),
+            span=words.span(evaluation.folds[0].date_from, evaluation.folds[-1].date_to),
+            data=parts.plain(evaluation.data_version[:12]),
+        )
+    )
+
+
+# ---------------------------------------------------------------- gates and the decision
+
+
+def decide(case: Case | None) -> None:
+    """Gates with their numbers, and the two buttons that move the champion."""
+    if case is None:
+        return
+    gates, buttons = st.columns([3, 2], gap="medium")
+    with gates:
+        _gates(case.report.decision)
+    with buttons:
+        _buttons(case)
+
+
+def _gates(decision: Decision | None) -> None:
+    parts.section(gettext("Gates"))
+    if decision is None or not decision.gates:
+        st.caption(gettext("No gates on record."))
+        return
+    rows = []
+    for item in decision.gates:
+        name, value, bound = words.gate(item)
+        mark = ":green[:material/check_circle:] " + gettext("passed") if item.passed else (
+            ":red[:material/cancel:] " + gettext("failed")
+        )  # fmt: skip
+        rows.append({gettext("Gate"): name, gettext("Value"): value, gettext("Bound"): bound, gettext("Result"): mark})
+    st.table(pd.DataFrame(rows), border="horizontal", hide_index=True, alt=gettext("Gates"))
+
+
+def _buttons(case: Case) -> None:
+    parts.section(gettext("Decision"))
+    with st.container(border=True):
+        if case.serves:
+            st.markdown(gettext("v{version} is the champion.").format(version=parts.plain(case.version)))
+        else:
+            _promote(case)
+        _roll_back(case)
+
+
+def _promote(case: Case) -> None:
+    decision = case.report.decision
+    if decision is not None and decision.needs_approval:
+        st.markdown(gettext("The gates passed; it waits for your approval."))
+    elif decision is None or not decision.promote:
+        st.markdown(gettext("The gate did not ask for a promotion. You can promote it anyway; your reason is kept."))
+    label = gettext("Promote v{version}").format(version=parts.plain(case.version))
+    with st.popover(label, icon=":material/upgrade:", type="primary"):
+        actor, reason = _who_and_why("promote")
+        if st.button(label, key="promote", type="primary", disabled=not (actor and reason)):
+            _do(lambda api: api.promote(case.version, reason, actor), "promote")
+
+
+def _roll_back(case: Case) -> None:
+    previous = _previous(case.champion)
+    if previous is None:
+        st.caption(gettext("There is no earlier champion to roll back to."))
+        return
+    label = gettext("Roll back to v{version}").format(version=parts.plain(previous))
+    with st.popover(label, icon=":material/undo:"):
+        actor, reason = _who_and_why("rollback")
+        if st.button(label, key="rollback", disabled=not (actor and reason)):
+            _do(lambda api: api.rollback(reason, actor), "rollback")
+
+
+def _previous(champion: str | None) -> str | None:
+    moves = [item for item in asked.promotions().value or () if item.version == champion and item.action != "reject"]
+    return max(moves, key=lambda item: item.at).previous if moves else None
+
+
+def _who_and_why(key: str) -> tuple[str, str]:
+    actor = st.text_input(gettext("Your name"), key=f"{key}-actor", max_chars=80, persist_state="session")
+    reason = st.text_area(
+        gettext("Reason"), key=f"{key}-reason", max_chars=500, help=gettext("It is kept in the audit list.")
+    )
+    return actor.strip(), reason.strip()
+
+
+def _do(action: Any, key: str) -> None:
+    api = session.services().api
+    done: Promotion | None = parts.attempt(lambda: action(api), key)
+    if done is not None:
+        session.forget("api")
+        st.toast(
+            gettext("v{version} is the champion now.").format(version=parts.plain(done.version)),
+            icon=":material/check_circle:",
+        )
+        st.rerun()
+
+
+# ---------------------------------------------------------------- evidence
+
+
+def metrics(case: Case | None) -> None:
+    if case is None or case.report.evaluation is None:
+        return
+    parts.section(gettext("Side by side"), gettext("On the same rows, which no model had seen. Less error is better."))
+    frame = tables.metrics(case.report.evaluation)
+    st.table(frame, border="horizontal", alt=gettext("Measures of all models"))
+    parts.downloads(frame.reset_index, f"metrics-v{case.version}", _cover(case), "metrics")
+
+
+def _cover(case: Case) -> dict[str, object]:
+    evaluation = case.report.evaluation
+    return {
+        gettext("What"): gettext("Challenger against champion"),
+        gettext("Model"): f"v{case.version}",
+        gettext("Against"): f"v{case.rival}" if case.rival else "–",
+        gettext("Data version"): evaluation.data_version if evaluation else "–",
+    }
+
+
+def by_week_and_fold(case: Case | None) -> None:
+    evaluation = case.report.evaluation if case else None
+    if evaluation is None:
+        return
+    left, right = st.columns(2, gap="medium")
+    with left:
+        parts.section(
+            gettext("Week by week"), gettext("How much smaller the challenger's error was; below 0 it was larger.")
+        )
+        if evaluation.weekly_gain:
+            parts.chart(charts.weekly_gain_chart(evaluation, dark=session.dark()), "weekly-gain")
+        else:
+            st.caption(gettext("There was no champion to compare with."))
+    with right:
+        parts.section(gettext("Block by block"), gettext("Error in each block of past weeks; further left is better."))
+        parts.chart(charts.fold_chart(evaluation, dark=session.dark()), "folds")
+
+
+def by_segment(case: Case | None) -> None:
+    evaluation = case.report.evaluation if case else None
+    if evaluation is None or not evaluation.segments:
+        return
+    parts.section(gettext("Where it is better, where worse"))
+    kinds = list(dict.fromkeys(item.by for item in evaluation.segments))
+    by = st.segmented_control(
+        gettext("Compare by"),
+        kinds,
+        default=kinds[0],
+        format_func=lambda code: words.word(words.SEGMENT_NAMES, code),
+        key="segment",
+        required=True,
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    found = [item for item in evaluation.segments if item.by == by]
+    parts.chart(charts.segment_chart(found, dark=session.dark()), "segments")
+
+
+# ---------------------------------------------------------------- runs and audit
+
+
+def runs() -> None:
+    """Every MLflow run with its parameters and metrics."""
+    parts.section(gettext("All runs in MLflow"))
+    seen = asked.experiment_runs()
+    if not parts.shown(seen, "mlflow", still=gettext("The comparison above comes from the API and still holds.")):
+        return
+    if not seen.value:
+        parts.empty(gettext("MLflow has no runs yet."))
+        return
+    frame, measured, given = tables.experiment_runs(seen.value)
+    grids.grid(frame, _run_columns(measured, given), "runs-grid", dark=session.dark(), height=360)
+    cover = {gettext("What"): gettext("All runs in MLflow")}
+    parts.downloads(lambda: frame, "runs", cover, "runs")
+    parts.source(seen, "MLflow")
+
+
+def _run_columns(measured: list[str], given: list[str]) -> list[Column]:
+    return [
+        Column("name", gettext("Run")),
+        Column("experiment", gettext("Experiment")),
+        Column("status", gettext("State")),
+        Column("started_at", gettext("Started"), "moment"),
+        Column("seconds", gettext("Seconds"), "number", 0),
+        *(Column(f"metric {name}", name, "number", 4) for name in measured),
+        *(Column(f"param {name}", name) for name in given),
+    ]
+
+
+def audit() -> None:
+    """Who moved the champion, when, why."""
+    parts.section(gettext("Who moved the champion, and why"))
+    seen = asked.promotions()
+    if not parts.shown(seen, "promotions"):
+        return
+    if not seen.value:
+        st.caption(gettext("Nothing has been promoted yet."))
+        return
+    frame = pd.DataFrame([_audit_row(item) for item in sorted(seen.value, key=lambda item: item.at, reverse=True)])
+    st.dataframe(frame, hide_index=True, alt=gettext("Who moved the champion, and why"))
+    parts.downloads(lambda: frame, "promotions", {gettext("What"): gettext("Audit list")}, "audit")
+    parts.source(seen, "GET /v1/promotions")
+
+
+def _audit_row(item: Promotion) -> dict[str, str]:
+    when = item.at.astimezone(dt.UTC)
+    return {
+        gettext("When"): f"{day(when.date())}, {moment(item.at)}",
+        gettext("What"): words.word(words.ACTIONS, item.action),
+        gettext("Version"): f"v{item.version}",
+        gettext("Before"): f"v{item.previous}" if item.previous else "–",
+        gettext("Who"): item.actor,
+        gettext("Why"): item.reason,
+    }

@@ -1,0 +1,239 @@
+"""The status page, section by section."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import streamlit as st
+
+from control_room import asked, charts, parts, session
+from control_room.clients.api import Catalog
+from control_room.i18n import ago, amount, day, duration, gettext, moment, number, percent
+from control_room.live import Seen
+from control_room.views import banner
+from control_room.views.choose import series_choice
+from control_room.words import DAG_NAMES, PART_NAMES, PART_STATES, RUN_STATES, state, unit, word
+from ml.records import ETL_DAG, RETRAIN_DAG, Health, ModelReport, PartHealth, Run
+
+DAYS_BACK = 60
+# The seal: golden rows may differ by rounding, not by more (units).
+PARITY_BOUND = 1e-3
+REFRESH = "20s"
+
+
+# ---------------------------------------------------------------- the sentence
+
+
+def lead() -> None:
+    seen, found = banner.parts()
+    away = banner.away(found)
+    sentence, tone = _sentence(seen, [word(PART_NAMES, part.name) for part in away])
+    more = " ".join(filter(None, (banner.consequence(part) for part in away)))
+    parts.lead(gettext("Home"), sentence, tone, more)
+    if seen.problem is not None:
+        parts.problem(seen.problem, "health")
+
+
+def _sentence(seen: Seen[Health], away: list[str]) -> tuple[str, parts.Tone]:
+    if seen.value is None:
+        return gettext("The API does not answer, so it is not known which model serves forecasts."), "bad"
+    if seen.stale:
+        text = gettext("The API has not answered since {time}: no forecast can be asked for now.")
+        return text.format(time=moment(seen.at)), "bad"
+    if seen.value.champion is None:
+        return gettext("No model serves forecasts yet."), "attention"
+    text = gettext("Forecasts are served by v{version}, made from sales up to {date}.").format(
+        version=parts.plain(seen.value.champion.version), date=day(seen.value.data_until)
+    )
+    if away:
+        missing = gettext("Not answering: {names}.").format(names=parts.plain(", ".join(away)))
+        return f"{text} {missing}", "attention"
+    return text, "good"
+
+
+# ---------------------------------------------------------------- first steps
+
+
+def first_steps() -> None:
+    """Upload, ETL, Train: shown until the first champion serves."""
+    health, uploads, snapshot = asked.health(), asked.uploads(), asked.snapshot()
+    if health.value is None or health.value.champion is not None:
+        return
+    files = [item for item in uploads.value or () if item.status in ("accepted", "processed")]
+    loaded, published = bool(files or snapshot.value), snapshot.value is not None
+    steps = [
+        (gettext("Load your sales"), gettext("A CSV, XLSX or Parquet file with date and sales."), loaded, "upload"),
+        (gettext("Run the ETL"), gettext("It checks, cleans and publishes what you accepted."), published, "upload"),
+        (gettext("Train a model"), gettext("The first good one starts serving forecasts."), False, "retrain"),
+    ]
+    parts.section(gettext("Three steps to your first forecast"))
+    current = next(index for index, step in enumerate(steps) if not step[2])
+    for index, (column, step) in enumerate(zip(st.columns(3), steps, strict=True)):
+        with column:
+            _step(index, step, index == current)
+
+
+def _step(index: int, step: tuple[str, str, bool, str], current: bool) -> None:
+    title, text, done, page = step
+    icon = ":material/check_circle:" if done else ":material/arrow_circle_right:" if current else ":material/circle:"
+    with st.container(border=True, height="stretch"):
+        st.markdown(f"{icon} **{index + 1}. {title}**")
+        st.caption(gettext("Done.") if done else text)
+        if current:
+            st.page_link(f"pages/{page}.py", label=gettext("Do this now"), icon=":material/arrow_forward:")
+
+
+# ---------------------------------------------------------------- the champion
+
+
+def champion_card() -> None:
+    parts.section(gettext("Champion"))
+    seen = asked.health()
+    if seen.value is None:
+        parts.empty(gettext("Not known while the API does not answer."))
+        return
+    if seen.value.champion is None:
+        parts.empty(gettext("There is no champion yet."))
+        return
+    version = seen.value.champion.version
+    with st.container(border=True):
+        _accuracy(asked.model(version))
+        _champion_facts(seen.value, version)
+        parts.source(seen, "GET /health")
+        st.page_link("pages/experiments.py", label=gettext("Why this model?"), icon=":material/compare_arrows:")
+
+
+def _accuracy(seen: Seen[ModelReport]) -> None:
+    evaluation = seen.value.evaluation if seen.value else None
+    if evaluation is None or "challenger" not in evaluation.overall:
+        st.caption(gettext("Its test on past weeks cannot be read now."))
+        return
+    # In its own report a model is called the challenger: that is what it was when it was judged.
+    own, naive = evaluation.overall["challenger"], evaluation.overall.get("seasonal_naive")
+    error, held = st.columns(2)
+    error.metric(
+        gettext("Error (WAPE)"),
+        percent(own.wape),
+        delta=None if naive is None else percent(own.wape - naive.wape, signed=True),
+        delta_color="inverse",
+        delta_description=None if naive is None else gettext("against seasonal naive"),
+        help=gettext("Sum of absolute errors over sum of sales, on past weeks the model had not seen."),
+    )
+    held.metric(
+        gettext("In the 80 % interval"),
+        percent(own.coverage.get("80")),
+        help=gettext("Share of past days whose sales fell inside the interval; about 80 % is right."),
+    )
+
+
+def _champion_facts(health: Health, version: str) -> None:
+    promotions = asked.promotions().value or ()
+    since = max((item.at for item in promotions if item.version == version and item.action != "reject"), default=None)
+    rows = {
+        gettext("Version"): f"**v{parts.plain(version)}**",
+        gettext("Serves since"): f"{moment(since)} ({ago(since)})" if since else gettext("not known"),
+        gettext("Sales up to"): day(health.data_until),
+        gettext("Seal"): _seal(health.parity),
+    }
+    left, right = st.columns(2)
+    for column, names in ((left, list(rows)[:2]), (right, list(rows)[2:])):
+        with column:
+            parts.facts({name: rows[name] for name in names}, key=f"champion-{names[0]}")
+
+
+def _seal(parity: float | None) -> str:
+    """The loaded model answers its golden rows as it did when it was trained."""
+    if parity is None:
+        return gettext("not checked yet")
+    if parity <= PARITY_BOUND:
+        return ":material/verified: " + gettext("answers as when trained (difference {units} units)").format(
+            units=number(parity, 4)
+        )
+    return ":material/error: " + gettext("differs from training by {units} units").format(units=number(parity, 4))
+
+
+# ---------------------------------------------------------------- what sells next
+
+
+def outlook() -> None:
+    parts.section(gettext("Last {days} days and what comes next").format(days=DAYS_BACK))
+    catalog = asked.catalog()
+    if not parts.shown(catalog, "catalog"):
+        return
+    if not catalog.value.series:
+        parts.empty(gettext("No sales data has been published yet."), "pages/upload.py", gettext("Load your sales"))
+        return
+    store, product = series_choice(catalog.value)
+    _outlook_chart(catalog.value, store, product)
+
+
+def _outlook_chart(catalog: Catalog, store: str, product: str) -> None:
+    since = catalog.date_to - dt.timedelta(days=DAYS_BACK - 1) if catalog.date_to else None
+    actual = asked.sales(store, product, since)
+    health = asked.health()
+    answers = ()
+    forecast = None
+    if health.value and health.value.champion and health.value.data_version:
+        forecast = asked.standing_forecast(store, product, health.value.champion.version, health.value.data_version)
+        answers = forecast.value.predictions if forecast.value else ()
+    drawn = charts.forecast_chart(
+        actual.value or (), answers, dark=session.dark(), promotions=asked.promotions().value or ()
+    )
+    parts.chart(drawn, "outlook")
+    if forecast is not None and forecast.value:
+        text = gettext("The next {count} days: **{total} {unit}** expected in total.")
+        reply = forecast.value
+        st.markdown(text.format(count=len(answers), total=amount(reply.total), unit=unit(reply.unit.split("/")[0])))
+    parts.source(actual, "GET /v1/sales, POST /v1/forecast")
+
+
+# ---------------------------------------------------------------- services
+
+
+@st.fragment(run_every=REFRESH)
+def services() -> None:
+    """One tile per part: state, latency, age, what it says."""
+    parts.section(gettext("Services"))
+    seen, found = banner.parts()
+    with st.grid(min_column_width=190):
+        for part in found:
+            _tile(part)
+    parts.source(seen, "GET /health")
+
+
+def _tile(part: PartHealth) -> None:
+    with st.container(border=True, gap="xxsmall", height="stretch"):
+        st.markdown(f"**{parts.plain(word(PART_NAMES, part.name))}**")
+        parts.badge(state(PART_STATES, part.state))
+        speed = "" if part.latency_ms is None else f"{number(part.latency_ms, 0 if part.latency_ms >= 10 else 1)} ms · "
+        st.caption(f"{speed}{gettext('checked {age}').format(age=ago(part.checked_at))}")
+        if part.detail:
+            st.caption(parts.plain(part.detail))
+
+
+# ---------------------------------------------------------------- last runs
+
+
+def last_runs() -> None:
+    parts.section(gettext("Last runs"))
+    for column, dag_id in zip(st.columns(2), (ETL_DAG, RETRAIN_DAG), strict=True):
+        with column:
+            _runs_of(dag_id)
+
+
+def _runs_of(dag_id: str) -> None:
+    st.markdown(f"**{word(DAG_NAMES, dag_id)}**")
+    seen = asked.runs(dag_id)
+    if not parts.shown(seen, f"runs-{dag_id}", still=gettext("Forecasts go on without it.")):
+        return
+    for run in seen.value[:4]:
+        st.markdown(_run_line(run))
+    if not seen.value:
+        st.caption(gettext("It has not run yet."))
+    parts.source(seen, "Airflow")
+
+
+def _run_line(run: Run) -> str:
+    took = (run.ended_at - run.started_at).total_seconds() if run.ended_at and run.started_at else None
+    text = f"{parts.badge_text(state(RUN_STATES, run.state))} {moment(run.started_at)}"
+    return text + (f" · {duration(took)}" if took is not None else "")

@@ -1,0 +1,260 @@
+"""Codes and states -> the words a person reads. Text only; nothing is drawn here."""
+
+from __future__ import annotations
+
+from control_room.i18n import N_, day, gettext, ngettext, number, percent
+from ml.records import Decision, Finding, Gate, Segment, Support
+
+# ---------------------------------------------------------------- states: icon, words, colour (never colour alone)
+
+PART_STATES = {
+    "ok": (":material/check_circle:", N_("works"), "green"),
+    "degraded": (":material/warning:", N_("works in part"), "orange"),
+    "down": (":material/error:", N_("does not answer"), "red"),
+    "absent": (":material/do_not_disturb_on:", N_("not set up"), "gray"),
+}
+RUN_STATES = {
+    "queued": (":material/schedule:", N_("queued"), "gray"),
+    "running": (":material/autorenew:", N_("running"), "blue"),
+    "success": (":material/check_circle:", N_("done"), "green"),
+    "failed": (":material/error:", N_("failed"), "red"),
+}
+TASK_STATES = {
+    **RUN_STATES,
+    "scheduled": (":material/schedule:", N_("queued"), "gray"),
+    "up_for_retry": (":material/replay:", N_("tries again soon"), "orange"),
+    "restarting": (":material/replay:", N_("restarting"), "orange"),
+    "upstream_failed": (":material/block:", N_("not reached"), "gray"),
+    "skipped": (":material/skip_next:", N_("skipped"), "gray"),
+    "removed": (":material/block:", N_("removed"), "gray"),
+}
+WAITING = (":material/radio_button_unchecked:", N_("waits"), "gray")
+UPLOAD_STATES = {
+    "received": (":material/inbox:", N_("to be decided"), "orange"),
+    "accepted": (":material/task_alt:", N_("accepted, waits for ETL"), "blue"),
+    "processed": (":material/check_circle:", N_("in the data"), "green"),
+    "failed": (":material/error:", N_("failed"), "red"),
+}
+SUPPORT_LEVELS = {
+    "ok": (":material/verified:", N_("well supported"), "green"),
+    "thin": (":material/warning:", N_("thin support"), "orange"),
+    "none": (":material/error:", N_("extrapolation"), "red"),
+}
+SEVERITIES = {
+    "reject": (":material/block:", N_("The file is refused"), "red"),
+    "row": (":material/playlist_remove:", N_("Rows left out"), "orange"),
+    "fix": (":material/build:", N_("Repaired"), "blue"),
+    "info": (":material/info:", N_("Good to know"), "gray"),
+}
+PART_NAMES = {
+    "api": N_("API"),
+    "model": N_("Model"),
+    "champion": N_("Model"),
+    "airflow": N_("Airflow (pipelines)"),
+    "mlflow": N_("MLflow (experiments)"),
+    "lake": N_("Object store (files)"),
+    "storage": N_("Object store (files)"),
+    "database": N_("Database"),
+    "store": N_("Database"),
+}
+DAG_NAMES = {"process_etl_sales_data": N_("ETL"), "retrain_sales_model": N_("Retraining")}
+TASK_NAMES = {
+    "collect": N_("collect the uploads"),
+    "validate": N_("check the rows"),
+    "clean": N_("clean and complete"),
+    "split": N_("split train and test"),
+    "publish": N_("publish the data"),
+    "snapshot": N_("take the data"),
+    "tune": N_("look for settings"),
+    "train": N_("train the challenger"),
+    "backtest": N_("test on past weeks"),
+    "decide": N_("decide"),
+    "promote": N_("promote"),
+    "confirm": N_("confirm it serves"),
+}
+MODEL_NAMES = {
+    "challenger": N_("Challenger"),
+    "champion": N_("Champion"),
+    "seasonal_naive": N_("Seasonal naive"),
+    "moving_average": N_("Moving average"),
+}
+ROLE_NAMES = {
+    "date": N_("Date"),
+    "store": N_("Store"),
+    "product": N_("Product"),
+    "sales": N_("Sales"),
+    "price": N_("Price"),
+    "promotion": N_("Promotion"),
+    "holiday": N_("Holiday"),
+    "regressor": N_("Known in advance"),
+    "ignore": N_("Not used"),
+}
+SEGMENT_NAMES = {
+    "store": N_("Store"),
+    "product": N_("Product"),
+    "promotion": N_("Promotion"),
+    "horizon": N_("Weeks ahead"),
+}
+# What a prediction is to be taken with care for.
+WARNINGS = {
+    "new_series": N_("This store has not sold this product before: the answer rests on similar ones."),
+    "past_date": N_("The day lies in the past; what really sold is known or should be."),
+    "beyond_horizon": N_("The day lies beyond the horizon the model was tested for; take it as a rough idea."),
+    "closed": N_("The shop is usually closed on such a day."),
+    "off_calendar": N_("The data is weekly; the answer is for the week of this day."),
+    "no_similar_days": N_("History has no day with such a price and promotion: this is an extrapolation."),
+}
+ACTIONS = {"promote": N_("promoted"), "rollback": N_("rolled back"), "reject": N_("rejected")}
+UNITS = {"units/day": N_("units/day"), "units/week": N_("units/week"), "units": N_("units")}
+
+
+def word(table: dict[str, str], code: str) -> str:
+    """The word for a code; an unknown code stands for itself."""
+    return gettext(table[code]) if code in table else code
+
+
+def state(table: dict[str, tuple[str, str, str]], code: str | None) -> tuple[str, str, str]:
+    """Icon, word and colour of a state; an unknown one stands for itself."""
+    icon, text, colour = table.get(code or "", WAITING if not code else (":material/help:", code, "gray"))
+    return icon, gettext(text), colour
+
+
+def unit(code: str) -> str:
+    return word(UNITS, code)
+
+
+# ---------------------------------------------------------------- the decision about a challenger
+
+
+def verdict(decision: Decision, challenger: str, champion: str | None) -> str:
+    """The decision in one sentence."""
+    sentences = {
+        "first": _first(decision),
+        "better": gettext("Challenger v{challenger} is better than champion v{champion}."),
+        "worse": gettext("Challenger v{challenger} is worse than champion v{champion}."),
+        "too_close": gettext("Challenger v{challenger} against champion v{champion}: too close to call."),
+        "unchanged": gettext("The data has not changed since champion v{champion} was trained, so it stays."),
+    }
+    return sentences[decision.verdict].format(challenger=challenger, champion=champion or "–")
+
+
+def _first(decision: Decision) -> str:
+    if decision.promote or decision.needs_approval:
+        return gettext("v{challenger} is the first model and at least as good as seasonal naive.")
+    return gettext("v{challenger} would be the first model, but it does not reach seasonal naive.")
+
+
+def gain(decision: Decision) -> str:
+    """How much smaller the challenger's error is, with its interval; empty without a champion."""
+    if decision.gain is None:
+        return ""
+    return gettext(
+        "Its error is {gain} against the champion's on the same rows (95 % interval {low} to {high})."
+    ).format(
+        gain=percent(-decision.gain, signed=True),
+        low=percent(-(decision.gain_high or 0), signed=True),
+        high=percent(-(decision.gain_low or 0), signed=True),
+    )
+
+
+def consequence(decision: Decision) -> str:
+    """What follows from the decision."""
+    if decision.needs_approval:
+        return gettext("Every gate passed; a manager decides.")
+    if decision.promote:
+        return gettext("Every gate passed, so it was promoted.")
+    if decision.verdict == "better":
+        return gettext("A gate failed, so the champion stays.")
+    if decision.days_to_tell:
+        return ngettext(
+            "The champion stays. About {count} more day of sales would tell.",
+            "The champion stays. About {count} more days of sales would tell.",
+            decision.days_to_tell,
+        ).format(count=number(decision.days_to_tell))
+    return gettext("The champion stays.") if decision.verdict != "first" else gettext("It is not promoted.")
+
+
+def gate(item: Gate) -> tuple[str, str, str]:
+    """A gate as what was asked, the value seen and the bound."""
+    name, form = GATES.get(item.name, (item.name.replace("_", " "), "percent"))
+    show = percent if form == "percent" else signed
+    return gettext(name) if item.name in GATES else name, show(item.value), show(item.bound)
+
+
+def signed(share: float | None) -> str:
+    return percent(share, signed=True)
+
+
+GATES = {
+    "beats_seasonal_naive": (N_("Error (WAPE) below seasonal naive"), "percent"),
+    "coverage_80": (N_("The 80 % interval holds about 80 % of the days"), "percent"),
+    "coverage_95": (N_("The 95 % interval holds about 95 % of the days"), "percent"),
+    "min_gain": (N_("Error reduced by at least the required share"), "signed"),
+    "significant": (N_("The reduction is not chance (lower end of its interval above 0)"), "signed"),
+    "segments": (N_("No important store or promotion state gets much worse"), "signed"),
+}
+
+
+def segment(item: Segment) -> str:
+    """A segment's value: promotion yes/no and week ahead in words, names as they are."""
+    if item.by == "promotion":
+        return gettext("on promotion") if item.value == "yes" else gettext("no promotion")
+    if item.by == "horizon" and item.value.startswith("week "):
+        return gettext("week {number}").format(number=item.value.removeprefix("week "))
+    return item.value
+
+
+# ---------------------------------------------------------------- findings of the reader
+
+
+def finding(item: Finding) -> tuple[str, str]:
+    """What was noticed and how to mend it, in the reader's language where the code is known."""
+    if item.code not in FINDINGS:
+        return item.message, item.hint
+    message, hint = FINDINGS[item.code]
+    try:
+        return gettext(message).format(**_facts(item)), gettext(hint).format(**_facts(item))
+    except (KeyError, IndexError, ValueError):
+        return item.message, item.hint
+
+
+def _facts(item: Finding) -> dict[str, str]:
+    facts = {name: _fact(value) for name, value in item.facts.items()}
+    return {"row": number(item.row), "column": item.column or "–", "count": number(item.count), **facts}
+
+
+def _fact(value: str | float) -> str:
+    return number(value, 0 if float(value).is_integer() else 2) if isinstance(value, int | float) else value
+
+
+# code -> (what was noticed, how to mend it); names in braces are the finding's facts
+FINDINGS: dict[str, tuple[str, str]] = {}
+
+
+def where(item: Finding) -> str:
+    """Where a finding is: row and column, as the person sees them in the file."""
+    parts = []
+    if item.row is not None:
+        parts.append(gettext("row {row}").format(row=number(item.row)))
+    if item.column:
+        parts.append(gettext("column “{column}”").format(column=item.column))
+    if item.count > 1:
+        parts.append(gettext("and {count} more like it").format(count=number(item.count - 1)))
+    return ", ".join(parts) or gettext("the whole file")
+
+
+def span(start: object, end: object) -> str:
+    """A span of days."""
+    return gettext("{start} to {end}").format(start=day(start), end=day(end))  # type: ignore[arg-type]
+
+
+def badge_help(support: Support) -> str:
+    """What the support badge means for this answer."""
+    if support.level == "none":
+        return gettext("History has no similar day: the answer is an extrapolation.")
+    text = ngettext(
+        "History has {count} similar day (same promotion, price within 10 %).",
+        "History has {count} similar days (same promotion, price within 10 %).",
+        support.similar_days,
+    )
+    return text.format(count=number(support.similar_days))

@@ -1,0 +1,558 @@
+"""A console against services that are ours: real records, real errors, no network.
+
+``FakeApi`` and its siblings have the methods of the clients; everything behind the clients' methods is the console's
+own code. ``tests/control_room/look.py`` runs the same world in a browser.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from control_room import i18n, session
+from control_room.clients.api import Catalog
+from control_room.clients.mlflow import ExperimentRun
+from ml import records as r
+from ml.errors import Conflict, ControlRoomError, NoChampion, NoData, NotFound, ServiceDown
+from ml.settings import Settings
+
+HOME = Path(__file__).resolve().parents[2] / "control_room" / "Home.py"
+PAGES = ("upload", "predict", "history", "experiments", "retrain")
+NOW = dt.datetime.now(dt.UTC)
+TODAY = NOW.date()
+DAY, MINUTE = dt.timedelta(days=1), dt.timedelta(minutes=1)
+STORES = ("S01", "S02", "S03")
+PRODUCTS = ("P001", "P002", "P003", "P004")
+DATA_VERSION = "d7f3a1c09b52"
+
+
+def sold(day: dt.date, scale: float = 1.0) -> float:
+    return round(
+        scale * (120 + 35 * math.sin(day.toordinal() * 2 * math.pi / 7) + 12 * math.cos(day.toordinal() / 9)), 1
+    )
+
+
+def answer(day: dt.date, store: str = "S01", product: str = "P001", **changes: Any) -> r.Answer:
+    point = sold(day)
+    values: dict[str, Any] = {
+        "date": day,
+        "store": store,
+        "product": product,
+        "prediction": point,
+        "unit": "units/day",
+        "interval": {"80": (point * 0.85, point * 1.18), "95": (point * 0.72, point * 1.34)},
+        "support": r.Support(similar_days=28, level="ok"),
+        "inputs": {"price": 9.99, "promotion": 0.0, "holiday": 0},
+        "model": r.ModelRef(name="sales", version="7", alias="champion", run_id="run7"),
+        "data_version": DATA_VERSION,
+        "request_id": "req-1",
+        "created_at": NOW,
+    }
+    return r.Answer(**{**values, **changes})
+
+
+def metrics(wape: float) -> r.Metrics:
+    return r.Metrics(
+        rows=33_600, wape=wape, bias=wape / 20, rmse=wape * 60, mae=wape * 40, rmspe=wape * 1.4,
+        coverage={"80": 0.79, "95": 0.944},
+    )  # fmt: skip
+
+
+def evaluation(models: dict[str, float]) -> r.Evaluation:
+    folds = []
+    for index in range(3):
+        start = TODAY - DAY * (28 * (3 - index))
+        scaled = {name: metrics(wape * (1 + 0.05 * (index - 1))) for name, wape in models.items()}
+        folds.append(r.Fold(origin=start - DAY, date_from=start, date_to=start + DAY * 27, rows=11_200, metrics=scaled))
+    by = {"store": STORES, "product": PRODUCTS, "promotion": ("no", "yes"), "horizon": ("week 1", "week 2", "week 3")}
+    segments = tuple(
+        r.Segment(by=kind, value=value, rows=900, wape={n: w * (1 + 0.08 * i) for n, w in models.items()})
+        for kind, values in by.items()
+        for i, value in enumerate(values)
+    )
+    monday = TODAY - DAY * TODAY.weekday()
+    gains = tuple(
+        (str(monday - DAY * 7 * (12 - week)), 0.03 + 0.05 * math.sin(week))
+        for week in range(12)
+        if "champion" in models
+    )
+    return r.Evaluation(
+        data_version=DATA_VERSION,
+        folds=tuple(folds),
+        overall={name: metrics(wape) for name, wape in models.items()},
+        segments=segments,
+        weekly_gain=gains,
+    )
+
+
+def model_info(version: str, aliases: tuple[str, ...], age: dt.timedelta) -> r.ModelInfo:
+    return r.ModelInfo(
+        name="sales", version=version, aliases=aliases, created_at=NOW - age, run_id=f"run{version}", kind="xgboost",
+        data_version=DATA_VERSION, trained_until=TODAY - DAY * 5, metrics={"wape": 0.182}, params={"max_depth": "7"},
+    )  # fmt: skip
+
+
+def decision(verdict: r.DecisionVerdict = "too_close") -> r.Decision:
+    gain, low, high = {"better": (0.043, 0.018, 0.067), "worse": (-0.05, -0.08, -0.02)}.get(
+        verdict, (0.008, -0.011, 0.027)
+    )
+    gates = (
+        r.Gate(name="beats_seasonal_naive", passed=True, value=0.179, bound=0.247, note="WAPE on the same rows"),
+        r.Gate(name="coverage_80", passed=True, value=0.79, bound=0.8, note="share of actuals inside the interval"),
+        r.Gate(name="coverage_95", passed=True, value=0.944, bound=0.95, note="share of actuals inside the interval"),
+        r.Gate(name="min_gain", passed=gain >= 0.01, value=gain, bound=0.01, note="gain in WAPE"),
+        r.Gate(name="significant", passed=low > 0, value=low, bound=0.0, note="lower end"),
+        r.Gate(name="segments", passed=True, value=0.031, bound=0.1, note="store S03"),
+    )
+    return r.Decision(
+        verdict=verdict, promote=False, needs_approval=verdict == "better", gain=gain, gain_low=low, gain_high=high,
+        days_to_tell=41 if verdict == "too_close" else None, gates=gates, reason="measured",
+    )  # fmt: skip
+
+
+def preflight(filename: str, verdict: r.Verdict = "ROWS", **changes: Any) -> r.Preflight:
+    findings = (
+        r.Finding(code="negative_sales", severity="row", message="Sales are negative.", hint="Returns?", row=12,
+                  column="ventas", count=3),
+        r.Finding(code="made_up", severity="fix", message="=1+1 ![x](http://x) <b>text</b>", row=4, column="pre|cio"),
+    )  # fmt: skip
+    values: dict[str, Any] = {
+        "filename": filename,
+        "format": "csv",
+        "bytes": 48_211,
+        "sha256": "ab" * 32,
+        "verdict": verdict,
+        "purpose": "training",
+        "dialect": r.ReadOptions(separator=";", decimal=",", encoding="utf-8", date_order="dmy"),
+        "columns": (
+            r.ColumnMatch(source="fecha", role="date", confidence=0.99, sample=("01/02/2026",)),
+            r.ColumnMatch(source="tienda", role="store", confidence=0.97, sample=("S01",)),
+            r.ColumnMatch(source="ventas", role="sales", confidence=0.95, sample=("12,5",)),
+            r.ColumnMatch(source="campaña", role="regressor", confidence=0.4, sample=("0",)),
+        ),
+        "mapping": r.Mapping(
+            roles={"date": "fecha", "store": "tienda", "sales": "ventas"}, regressors=("campaña",)
+        ),
+        "findings": findings,
+        "rows_total": 1_204,
+        "rows_used": 1_201,
+        "rows_rejected": 3,
+        "frequency": "D",
+        "date_from": TODAY - DAY * 400,
+        "date_to": TODAY - DAY,
+        "stores": 3,
+        "products": 1,
+        "missing_days": 2,
+        "preview": ({"date": "2026-02-01", "store": "S01", "sales": 12.5},),
+    }  # fmt: skip
+    return r.Preflight(**{**values, **changes})
+
+
+def upload(upload_id: str, filename: str, status: r.UploadStatus, verdict: r.Verdict = "ROWS") -> r.Upload:
+    return r.Upload(
+        upload_id=upload_id, filename=filename, bytes=48_211, sha256="ab" * 32, status=status, purpose="training",
+        created_at=NOW - DAY, preflight=preflight(filename, verdict),
+    )  # fmt: skip
+
+
+RETRAIN_TASKS = ("snapshot", "tune", "train", "backtest", "decide", "promote", "confirm")
+
+
+def run(dag_id: str, run_id: str, state: str, age: dt.timedelta, tasks: tuple[str, ...] = ()) -> r.Run:
+    begin = NOW - age
+    states = []
+    for index, task in enumerate(tasks):
+        reached = state == "success" or index < 3
+        task_state = "success" if reached else {"running": "running", "failed": "failed"}[state] if index == 3 else None
+        states.append(
+            r.TaskState(
+                task_id=task, state=task_state, started_at=begin + MINUTE / 4 * index if task_state else None,
+                ended_at=begin + MINUTE / 4 * (index + 1) if task_state == "success" else None, try_number=1,
+            )
+        )  # fmt: skip
+    ended = None if state in ("running", "queued") else begin + 2 * MINUTE
+    return r.Run(dag_id=dag_id, run_id=run_id, state=state, started_at=begin, ended_at=ended, tasks=tuple(states))
+
+
+@dataclass
+class World:
+    """What the services know. ``down``: services that do not answer; ``calls``: what was asked of them."""
+
+    empty: bool = False
+    down: set[str] = field(default_factory=set)
+    delay: float = 0.0
+    verdict: r.DecisionVerdict = "too_close"
+    paused: bool = False
+    uploads: dict[str, r.Upload] = field(default_factory=dict)
+    runs: dict[str, list[r.Run]] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    promotions: list[r.Promotion] = field(default_factory=list)
+    champion: str = "7"
+    problem: ControlRoomError | None = None
+
+    def full(self) -> World:
+        self.uploads = {
+            "u1": upload("u1", "ventas-2026.csv", "received"),
+            "u2": upload("u2", "=cmd|'x'.csv", "processed", "OK"),
+        }
+        self.runs = {
+            r.ETL_DAG: [run(r.ETL_DAG, "etl-1", "success", DAY)],
+            r.RETRAIN_DAG: [
+                run(r.RETRAIN_DAG, "re-2", "success", DAY / 2, RETRAIN_TASKS),
+                run(r.RETRAIN_DAG, "re-1", "failed", DAY * 3, RETRAIN_TASKS),
+            ],
+        }
+        self.promotions = [
+            r.Promotion(promotion_id=2, at=NOW - DAY * 9, action="promote", version="7", previous="6",
+                        actor="retrain_sales_model", reason="better by 6.1 %", decision=decision("better")),
+            r.Promotion(promotion_id=1, at=NOW - DAY * 40, action="promote", version="6", previous=None,
+                        actor="retrain_sales_model", reason="first model"),
+        ]  # fmt: skip
+        return self
+
+    def asked(self, service: str, what: str) -> None:
+        self.calls.append((service, what))
+        time.sleep(self.delay)
+        if service in self.down:
+            raise ServiceDown(service, "no answer within 10 s")
+
+
+class FakeApi:
+    """The methods of ``ApiClient``."""
+
+    url = "http://127.0.0.1:8800"
+    needs_token = False
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def health(self) -> r.Health:
+        self.world.asked("api", "health")
+        champion = None if self.world.empty else r.ModelRef(
+            name="sales", version=self.world.champion, alias="champion", run_id="run7"
+        )  # fmt: skip
+        names = ("database", "lake", "mlflow", "airflow")
+        parts = [
+            r.PartHealth(
+                name=name, state="down" if name in self.world.down else "ok", latency_ms=3.4 + 9 * index,
+                checked_at=dt.datetime.now(dt.UTC), detail="ConnectionError" if name in self.world.down else "",
+            )
+            for index, name in enumerate(names)
+        ]  # fmt: skip
+        return r.Health(
+            status="degraded" if self.world.down else "ok", version="0.1.0", champion=champion,
+            data_version=None if self.world.empty else DATA_VERSION,
+            data_until=None if self.world.empty else TODAY - DAY, parity=None if self.world.empty else 0.00002,
+            parts=tuple(parts),
+        )  # fmt: skip
+
+    def snapshot(self) -> r.Snapshot:
+        self.world.asked("api", "snapshot")
+        if self.world.empty:
+            raise NotFound("no snapshot has been published")
+        return r.Snapshot(
+            data_version=DATA_VERSION, created_at=NOW - DAY, frequency="D", horizon=28, unit="units/day", rows=48_000,
+            rows_train=44_640, rows_test=3_360, rows_rejected=3, rows_filled=12, stores=3, products=4, series=12,
+            date_from=TODAY - DAY * 400, date_to=TODAY - DAY, split_date=TODAY - DAY * 29, country="ES", columns={},
+            regressors=(), missing_days="zero", encoding=r.Encoding(), sources=("u2",), decisions=(), files={},
+        )  # fmt: skip
+
+    def catalog(self) -> Catalog:
+        self.world.asked("api", "catalog")
+        if self.world.empty:
+            raise NoData()
+        series = tuple(
+            r.SeriesInfo(store=store, product=product, date_from=TODAY - DAY * 400, date_to=TODAY - DAY, rows=400,
+                         mean_sales=100 + index, last_price=9.99)
+            for index, (store, product) in enumerate((s, p) for s in STORES for p in PRODUCTS)
+        )  # fmt: skip
+        return Catalog(stores=STORES, products=PRODUCTS, series=series, date_to=TODAY - DAY, horizon=28, frequency="D")
+
+    def sales(self, store: str | None = None, product: str | None = None, since: dt.date | None = None) -> Any:
+        self.world.asked("api", "sales")
+        start = since or TODAY - DAY * 60
+        days = [start + DAY * index for index in range((TODAY - start).days)]
+        return tuple(
+            r.SalesPoint(date=day, sales=sold(day), promotion=float(day.day % 10 == 0), price=9.99) for day in days
+        )
+
+    def predict(self, rows: list[r.PredictionInput], model: str = "champion") -> Any:
+        self.world.asked("api", "predict")
+        self._needs_champion()
+        return tuple(answer(row.date, row.store or "S01", row.product or "P001") for row in rows)
+
+    def predict_file(self, data: bytes, format: str, model: str = "champion") -> Any:
+        self.world.asked("api", "predict_file")
+        self._needs_champion()
+        wrong = r.RowError(row=3, field="date", code="date", message="is not a date")
+        return (answer(TODAY), wrong, answer(TODAY + DAY, support=r.Support(similar_days=0, level="none")))
+
+    def forecast(self, request: r.ForecastRequest) -> r.ForecastReply:
+        self.world.asked("api", "forecast")
+        self._needs_champion()
+        days = [TODAY + DAY * index for index in range(request.horizon or 28)]
+        answers = tuple(answer(day, request.stores[0], request.products[0]) for day in days)
+        return r.ForecastReply(predictions=answers, total=sum(a.prediction for a in answers), unit="units/day")
+
+    def _needs_champion(self) -> None:
+        if self.world.problem:
+            raise self.world.problem
+        if self.world.empty:
+            raise NoChampion()
+
+    def history(self, filters: Any, cursor: str | None = None, limit: int = 100) -> r.HistoryPage:
+        self.world.asked("api", "history")
+        if self.world.empty:
+            return r.HistoryPage(items=(), next_cursor=None)
+        first = int(cursor or 0)
+        items = tuple(history_item(first + index) for index in range(min(limit, 60)))
+        return r.HistoryPage(items=items, next_cursor=str(first + 60) if first < 120 else None)
+
+    def uploads(self) -> tuple[r.Upload, ...]:
+        self.world.asked("api", "uploads")
+        return tuple(self.world.uploads.values())
+
+    def upload(self, upload_id: str) -> r.Upload:
+        self.world.asked("api", "upload")
+        if upload_id not in self.world.uploads:
+            raise NotFound("there is no such upload")
+        return self.world.uploads[upload_id]
+
+    def send(self, filename: str, data: bytes, purpose: str = "training") -> r.Upload:
+        self.world.asked("api", "send")
+        self.world.uploads["new"] = upload("new", filename, "received")
+        return self.world.uploads["new"]
+
+    def check(self, upload_id: str, options: r.ReadOptions, mapping: r.Mapping | None) -> r.Upload:
+        self.world.asked("api", "check")
+        changed = self.world.uploads[upload_id].model_copy(update={"options": options, "mapping": mapping})
+        self.world.uploads[upload_id] = changed
+        return changed
+
+    def accept(self, upload_id: str) -> r.Upload:
+        self.world.asked("api", "accept")
+        self.world.uploads[upload_id] = self.world.uploads[upload_id].model_copy(update={"status": "accepted"})
+        return self.world.uploads[upload_id]
+
+    def rejected(self, upload_id: str, format: str) -> bytes:
+        self.world.asked("api", "rejected")
+        return b"row,reason"
+
+    def template(self, format: str) -> bytes:
+        self.world.asked("api", "template")
+        return b"date,sales"
+
+    def etl(self, conf: dict[str, Any]) -> r.Run:
+        self.world.asked("api", "etl")
+        started = run(r.ETL_DAG, "etl-2", "running", MINUTE, ("collect", "validate", "clean", "split", "publish"))
+        self.world.runs[r.ETL_DAG].insert(0, started)
+        return started
+
+    def models(self) -> tuple[r.ModelInfo, ...]:
+        self.world.asked("api", "models")
+        if self.world.empty:
+            return ()
+        ages = {"8": DAY / 2, "7": DAY * 9, "6": DAY * 40}
+        return tuple(
+            model_info(version, ("champion",) if version == self.world.champion else (), age)
+            for version, age in ages.items()
+        )
+
+    def model(self, version: str) -> r.ModelReport:
+        self.world.asked("api", "model")
+        info = next((item for item in self.models() if item.version == version), None)
+        if info is None:
+            raise NotFound("there is no such model")
+        models = {"challenger": 0.179, "champion": 0.182, "seasonal_naive": 0.247, "moving_average": 0.231}
+        verdict = self.world.verdict if version == "8" else "better"
+        return r.ModelReport(model=info, evaluation=evaluation(models), decision=decision(verdict))
+
+    def promote(self, version: str, reason: str, actor: str) -> r.Promotion:
+        self.world.asked("api", "promote")
+        return self._moved("promote", version, reason, actor)
+
+    def rollback(self, reason: str, actor: str) -> r.Promotion:
+        self.world.asked("api", "rollback")
+        return self._moved("rollback", "6", reason, actor)
+
+    def _moved(self, action: Any, version: str, reason: str, actor: str) -> r.Promotion:
+        made = r.Promotion(
+            promotion_id=len(self.world.promotions) + 1, at=dt.datetime.now(dt.UTC), action=action, version=version,
+            previous=self.world.champion, actor=actor, reason=reason,
+        )  # fmt: skip
+        self.world.promotions.append(made)
+        self.world.champion = version
+        return made
+
+    def promotions(self) -> tuple[r.Promotion, ...]:
+        self.world.asked("api", "promotions")
+        return tuple(self.world.promotions)
+
+
+def history_item(index: int) -> r.HistoryItem:
+    day = TODAY - DAY * (index // 4)
+    known = index >= 8
+    point = sold(day)
+    return r.HistoryItem(
+        prediction_id=5000 - index, created_at=NOW - MINUTE * index, date=day, store=STORES[index % 3],
+        product=PRODUCTS[index % 4], inputs={"price": 9.99, "note": "=HYPERLINK(1)"}, prediction=point,
+        unit="units/day", interval={"80": (point * 0.85, point * 1.18), "95": (point * 0.72, point * 1.34)},
+        model_version="7", data_version=DATA_VERSION, source="console", request_id=f"req-{index}", support=28,
+        actual=point + 4 if known else None, error=-4.0 if known else None,
+    )  # fmt: skip
+
+
+class FakeAirflow:
+    """The methods of ``AirflowClient``."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def start(self, dag_id: str, conf: dict[str, Any], run_id: str) -> r.Run:
+        self.world.asked("airflow", f"start {dag_id} {conf}")
+        for other in self.world.runs.get(dag_id, []):
+            if other.active:
+                raise Conflict(f"{dag_id} is already running as {other.run_id}.", run_id=other.run_id)
+        started = run(dag_id, run_id, "running", MINUTE, RETRAIN_TASKS)
+        self.world.runs.setdefault(dag_id, []).insert(0, started)
+        return started
+
+    def run(self, dag_id: str, run_id: str) -> r.Run:
+        self.world.asked("airflow", "run")
+        found = next((item for item in self.world.runs.get(dag_id, []) if item.run_id == run_id), None)
+        if found is None:
+            raise NotFound("Airflow does not know this run")
+        return found
+
+    def runs(self, dag_id: str, limit: int = 20) -> tuple[r.Run, ...]:
+        self.world.asked("airflow", "runs")
+        return tuple(self.world.runs.get(dag_id, []))
+
+    def cancel(self, dag_id: str, run_id: str) -> r.Run:
+        self.world.asked("airflow", "cancel")
+        found = self.run(dag_id, run_id)
+        ended = found.model_copy(update={"state": "failed", "ended_at": dt.datetime.now(dt.UTC)})
+        self.world.runs[dag_id] = [ended if item.run_id == run_id else item for item in self.world.runs[dag_id]]
+        return ended
+
+    def paused(self, dag_id: str) -> bool:
+        self.world.asked("airflow", "paused")
+        return self.world.paused
+
+    def unpause(self, dag_id: str) -> None:
+        self.world.asked("airflow", "unpause")
+        self.world.paused = False
+
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
+        self.world.asked("airflow", "log")
+        return "10:00:01 loading the snapshot\n10:00:02 ValueError: not enough history"
+
+    def health(self) -> r.PartHealth:
+        return _part("airflow", self.world)
+
+
+class FakeMlflow:
+    """The methods of ``MlflowClient``."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def runs(self, limit: int = 200) -> tuple[ExperimentRun, ...]:
+        self.world.asked("mlflow", "runs")
+        if self.world.empty:
+            return ()
+        return tuple(
+            ExperimentRun(
+                run_id=f"run{n}", name=f"retrain-{n}", experiment="sales", status="FINISHED", started_at=NOW - DAY * n,
+                ended_at=NOW - DAY * n + MINUTE, params={"max_depth": str(5 + n % 4), "learning_rate": "0.05"},
+                metrics={"wape": 0.179 + n / 1000, "rmse": 11.2}, tags={},
+            )
+            for n in range(1, 9)
+        )  # fmt: skip
+
+    def health(self) -> r.PartHealth:
+        return _part("mlflow", self.world)
+
+
+def _part(name: str, world: World) -> r.PartHealth:
+    state: Any = "down" if name in world.down else "ok"
+    return r.PartHealth(name=name, state=state, latency_ms=4.0, checked_at=dt.datetime.now(dt.UTC))
+
+
+def services(world: World) -> session.Services:
+    fakes: tuple[Any, Any, Any] = (FakeApi(world), FakeAirflow(world), FakeMlflow(world))
+    return session.Services(Settings(), *fakes)
+
+
+# ---------------------------------------------------------------- fixtures
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Any:
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    yield
+    i18n.follow(session.reader)
+
+
+@pytest.fixture
+def world() -> World:
+    return World().full()
+
+
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture
+def console(world: World, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Open a page of the console: ``console("history", language="es", store="S01")``."""
+
+    def open_page(page: str = "", language: str = "en", **query: str) -> AppTest:
+        monkeypatch.setattr(session, "connect", lambda: services(world))
+        app = AppTest.from_file(str(HOME), default_timeout=30)
+        app.context = {"locale": {"en": "en-US", "es": "es-ES"}[language], "timezone": "Europe/Madrid"}
+        app.run()
+        if page:
+            app.switch_page(f"pages/{page}.py")
+            app.query_params.update(query)
+            app.run()
+        return app
+
+    return open_page
+
+
+@pytest.fixture
+def speak() -> Callable[[str], None]:
+    """Set the reader outside of a session."""
+
+    def to(language: str, locale: str | None = None) -> None:
+        i18n.follow(lambda: i18n.Reader(language, locale or language, "Europe/Madrid"))
+
+    return to
+
+
+def said(app: AppTest) -> str:
+    """Everything a person can read on the page, as one text."""
+    kinds = ("title", "header", "subheader", "markdown", "caption", "error", "warning", "info", "success", "metric")
+    found = [element for kind in kinds for element in getattr(app, kind)]
+    texts = [f"{getattr(item, 'label', '')} {getattr(item, 'value', '')}" for item in found]
+    widgets = [
+        *app.button, *app.selectbox, *app.text_input, *app.number_input, *app.toggle, *app.multiselect, *app.expander,
+    ]  # fmt: skip
+    texts += [str(getattr(widget, "label", "")) for widget in widgets]
+    texts += [str(button.label) for button in app.download_button]
+    return "\n".join(texts)
+
+
+@pytest.fixture(name="said")
+def _said() -> Callable[[AppTest], str]:
+    return said

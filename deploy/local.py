@@ -168,6 +168,7 @@ def _child_note(child: Child) -> ChildNote:
         pid=child.pid,
         birth=child.birth,
         restarts=child.restarts,
+        postgres_in=child.spec.postgres_in,
     )
 
 

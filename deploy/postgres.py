@@ -75,6 +75,7 @@ class Postgres:
             cwd=self.place.folder,
             ready=self.is_ready,
             account=self.place.account,
+            postgres_in=self.place.cluster,
             prepare=self.prepare,
             once_ready=self.make_databases,
             gentle=signal.SIGINT,  # "fast": rolls open transactions back and syncs; SIGTERM would wait for clients
@@ -125,17 +126,13 @@ class Postgres:
         if not file.exists():
             return
         pid = int(file.read_text().split("\n", 1)[0].strip("- "))
-        ours = self._server_processes()
-        if pid in ours:
-            processes.send([pid], signal.SIGINT)  # "fast": lets no client wait
-            psutil.wait_procs([psutil.Process(p) for p in ours if psutil.pid_exists(p)], timeout=10)
-            processes.Family(pid, tag=f"postmaster-{pid}", sure=pid in self._server_processes()).end()
-        elif psutil.pid_exists(pid) and not ours:
+        family = processes.Family(pid, tag=f"postmaster-{pid}", postgres_in=self.place.cluster)
+        if pid in family.members():
+            processes.send([pid], signal.SIGINT)  # "fast": it lets no client wait and syncs
+            psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=10)
+        family.end()
+        if psutil.pid_exists(pid):
             file.unlink(missing_ok=True)
-
-    def _server_processes(self) -> list[int]:
-        """Every PostgreSQL process of this cluster: each works inside the cluster's folder."""
-        return [pid for pid in psutil.pids() if processes.works_in(pid, self.place.cluster)]
 
     def is_ready(self) -> bool:
         """Whether it takes a query, not just a connection."""
@@ -158,7 +155,7 @@ class Postgres:
             connection.autocommit = True
             try:
                 for role, password in self.passwords.items():
-                    _make_role(connection, role, password)
+                    make_role(connection, role, password)
                     make_database(connection, role, role)
             finally:
                 connection.close()
@@ -175,7 +172,8 @@ class Postgres:
         }
 
 
-def _make_role(connection: psycopg2.extensions.connection, role: str, password: str) -> None:
+def make_role(connection: psycopg2.extensions.connection, role: str, password: str) -> None:
+    """Make a role that may log in, or give it this password."""
     name = sql.Identifier(role)
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])

@@ -97,19 +97,23 @@ class Family:
     """A child with everything it started.
 
     ``sure`` says that ``leader`` is known to be ours. If it is not, a member of its session counts only with our tag
-    in its environment or, as Airflow and PostgreSQL overwrite theirs with a title, at work inside ``home``.
+    in its environment or, as Airflow overwrites its own with a title, at work inside ``home``. PostgreSQL
+    gives each of its workers a session of its own: those of the cluster ``postgres_in`` belong to it anyway.
     """
 
     leader: int
     tag: str
     sure: bool = False
     home: Path | None = None
+    postgres_in: Path | None = None
 
     def members(self) -> list[int]:
         """Every living process of the family, without ourselves."""
         mine = set(tagged(self.tag))
         trusted = self.sure or self.leader in mine
         mine |= {pid for pid in session(self.leader) if trusted or (self.home and works_in(pid, self.home))}
+        if self.postgres_in:
+            mine |= set(_postgres_of(self.postgres_in))
         return sorted(mine - {os.getpid()})
 
     def end(self, seconds: float = 5.0) -> int:
@@ -142,6 +146,11 @@ def works_in(pid: int, folder: Path) -> bool:
         return Path(psutil.Process(pid).cwd()).is_relative_to(folder)
     except (psutil.Error, OSError):
         return False
+
+
+def _postgres_of(cluster: Path) -> list[int]:
+    named = [process.pid for process in psutil.process_iter(["name"]) if process.info["name"] == "postgres"]
+    return [pid for pid in named if works_in(pid, cluster) and _runs(pid)]
 
 
 def _memory_of(pid: int) -> float:

@@ -34,6 +34,7 @@ class ChildNote(Note):
     pid: int | None = None
     birth: str | None = None
     restarts: int = 0
+    postgres_in: Path | None = None
 
 
 class RunNote(Note):
@@ -92,7 +93,8 @@ def family(child: ChildNote, data: Path) -> processes.Family | None:
     """The processes of a noted child; its pid counts only while it has the birth mark that was noted."""
     if child.pid is None:
         return None
-    return processes.Family(child.pid, child.tag, sure=processes.alive(child.pid, child.birth), home=data)
+    known = processes.alive(child.pid, child.birth)
+    return processes.Family(child.pid, child.tag, sure=known, home=data, postgres_in=child.postgres_in)
 
 
 def clean_up(data: Path) -> int:

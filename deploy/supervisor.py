@@ -43,6 +43,7 @@ class Spec:
     cwd: Path
     ready: Probe | None = None  # None: a job that is done when it exits with 0
     after: tuple[str, ...] = ()
+    postgres_in: Path | None = None  # its cluster, if it is PostgreSQL
     account: Account | None = None  # only for root: whom to hand it to
     prepare: Callable[[], None] | None = None  # runs before each start
     once_ready: Callable[[], None] | None = None  # runs when ready or done, before those that wait are let go
@@ -241,7 +242,7 @@ class Supervisor:
     async def _end_remains(self, child: Child, seconds: float = 5.0) -> int:
         """End all that is left of a child, its leader too if it hangs; returns how many processes that were."""
         assert child.process is not None
-        family = processes.Family(child.process.pid, child.tag, sure=True)
+        family = processes.Family(child.process.pid, child.tag, sure=True, postgres_in=child.spec.postgres_in)
         left = await asyncio.to_thread(family.end, seconds)
         child.process.poll()  # reaps a leader that had to be ended
         return left

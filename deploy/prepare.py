@@ -12,24 +12,24 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import boto3
 import psycopg2
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from psycopg2 import sql
 
 from deploy.make_env import PLACEHOLDER
+from deploy.postgres import make_database, make_role
 from ml.errors import ControlRoomError, ServiceDown, SettingsError
 from ml.settings import load_settings
 from ml.store import Store
 
 WAIT_SECONDS = 120.0
-ROLES = ("control_room", "mlflow", "airflow")
-PASSWORDS = ("APP_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "AIRFLOW_DB_PASSWORD")
+PASSWORDS = {"control_room": "APP_DB_PASSWORD", "mlflow": "MLFLOW_DB_PASSWORD", "airflow": "AIRFLOW_DB_PASSWORD"}
 SECRETS = (
-    *PASSWORDS,
+    *PASSWORDS.values(),
     "PGPASSWORD",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -38,13 +38,6 @@ SECRETS = (
     "AIRFLOW__API_AUTH__JWT_SECRET",
 )
 Answer = TypeVar("Answer")
-
-
-class Database(NamedTuple):
-    """A database and the role that owns it, of the same name."""
-
-    name: str
-    password: str
 
 
 def refuse_examples(environ: Mapping[str, str]) -> None:
@@ -79,32 +72,17 @@ def wait(service: str, look: Callable[[], Answer], errors: tuple[type[Exception]
             time.sleep(0.5)
 
 
-def make_databases(databases: list[Database], seconds: float = WAIT_SECONDS) -> list[str]:
-    """Make the roles and databases that are missing and set the passwords; give a line per database."""
+def make_databases(passwords: Mapping[str, str], seconds: float = WAIT_SECONDS) -> list[str]:
+    """Make the role and database of each name unless they are there, and set the passwords; give a line for each."""
     connection = wait("PostgreSQL", lambda: psycopg2.connect("dbname=postgres"), (psycopg2.OperationalError,), seconds)
     connection.autocommit = True  # CREATE DATABASE cannot run in a transaction
     try:
-        with connection.cursor() as cursor:
-            return [_make_database(cursor, database) for database in databases]
+        for role, password in passwords.items():
+            make_role(connection, role, password)
+            make_database(connection, role, role)
     finally:
         connection.close()
-
-
-def _make_database(cursor: Any, database: Database) -> str:
-    name = sql.Identifier(database.name)
-    if not _exists(cursor, "SELECT 1 FROM pg_roles WHERE rolname = %s", database.name):
-        cursor.execute(sql.SQL("CREATE ROLE {}").format(name))
-    cursor.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD %s").format(name), [database.password])
-    if _exists(cursor, "SELECT 1 FROM pg_database WHERE datname = %s", database.name):
-        return f"database {database.name}: there"
-    cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, name))
-    cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
-    return f"database {database.name}: made"
-
-
-def _exists(cursor: Any, query: str, name: str) -> bool:
-    cursor.execute(query, [name])
-    return cursor.fetchone() is not None
+    return [f"database {name}: there, with its role" for name in passwords]
 
 
 def make_buckets(names: list[str], seconds: float = WAIT_SECONDS) -> list[str]:
@@ -116,9 +94,9 @@ def make_buckets(names: list[str], seconds: float = WAIT_SECONDS) -> list[str]:
         The store does not answer, or does not keep what it was given.
     """
     config = Config(s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=20, retries={"max_attempts": 1})
-    client = boto3.client("s3", config=config)
+    client = boto3.session.Session().client("s3", config=config)  # not boto3's own session: it remembers old keys
     errors = (BotoCoreError, ClientError)
-    return [wait("object store", lambda name=name: _make_bucket(client, name), errors, seconds) for name in names]  # type: ignore[misc]
+    return [wait("object store", partial(_make_bucket, client, name), errors, seconds) for name in names]
 
 
 def _make_bucket(client: Any, bucket: str) -> str:
@@ -147,8 +125,7 @@ def _probe(client: Any, bucket: str) -> None:
 def prepare(environ: Mapping[str, str]) -> None:
     """Do all of it, in an order in which the first wrong thing is named before anything is made."""
     refuse_examples(environ)
-    databases = [Database(name, environ[password]) for name, password in zip(ROLES, PASSWORDS, strict=True)]
-    for line in make_databases(databases):
+    for line in make_databases({role: environ[name] for role, name in PASSWORDS.items()}):
         print(line)
     Store(load_settings(environ).database_url).migrate()
     print("tables of the control room: up to date")

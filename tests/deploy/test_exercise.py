@@ -1,4 +1,4 @@
-"""The acceptance check says what is wrong; that it passes is shown by the compose test and in the local mode."""
+"""The acceptance check: it passes on the running product and says what is wrong with another."""
 
 import pytest
 
@@ -7,12 +7,13 @@ from deploy.ports import free_ports
 from ml.settings import Settings
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
+@pytest.fixture
+def impatient(monkeypatch):
     monkeypatch.setattr(exercise, "READY_SECONDS", 0.1)
     monkeypatch.setattr(exercise, "POLL_SECONDS", 0.05)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_names_the_service_that_does_not_answer(capsys):
     (port,) = free_ports(1)
     assert exercise.exercise(exercise.Product(Settings(api_port=port))) == 1
@@ -26,3 +27,11 @@ def test_settings_that_cannot_be_used_end_it(monkeypatch, capsys):
     monkeypatch.setenv("CONTROL_ROOM_API_PROT", "1")
     assert exercise.main() == 2
     assert "Did you mean CONTROL_ROOM_API_PORT?" in capsys.readouterr().err
+
+
+@pytest.mark.e2e
+def test_passes_on_the_local_product(stack, capsys):
+    failures = exercise.exercise(exercise.Product(stack.settings))
+    said = capsys.readouterr().out
+    assert failures == 0, said
+    assert said.count("ok ") == 7

@@ -1,0 +1,70 @@
+"""What holds for every request, before any route: an id, who may call, headers of every answer."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import auth
+from api.errors import problem
+from ml.errors import Unauthorized
+from ml.settings import Settings
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+ALWAYS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
+
+
+class Guard:
+    """Pure ASGI: bodies pass through untouched and unread."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.token = settings.api_token
+        self.own_host = (urlsplit(settings.api).hostname or "").lower()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _mark(message, request_id)
+            await send(message)
+
+        refusal = self._refusal(scope, headers, request_id)
+        await (refusal or self.app)(scope, receive, send_marked)
+
+    def _refusal(self, scope: Scope, headers: Headers, request_id: str) -> Response | None:
+        if reason := auth.foreign(self.token, self.own_host, scope["method"], headers):
+            return _refused(request_id, status=403, code="forbidden", title="Not allowed from here", detail=reason)
+        if not auth.allowed(self.token, scope["path"], headers):
+            return _refused(
+                request_id,
+                status=Unauthorized.status,
+                code=Unauthorized.code,
+                title=Unauthorized.title,
+                detail="Send the key as X-API-Key or as Authorization: Bearer.",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return None
+
+
+def _refused(request_id: str, **parts: Any) -> Response:
+    return problem(request_id, "/", **parts)
+
+
+def _mark(message: Message, request_id: str) -> None:
+    headers = MutableHeaders(scope=message)
+    headers["X-Request-ID"] = request_id
+    for name, value in ALWAYS.items():
+        headers.setdefault(name, value)

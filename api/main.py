@@ -1,0 +1,48 @@
+"""The application: ``uvicorn --factory api.main:create_app``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from api import __version__, errors
+from api.guard import Guard
+from api.openapi import document
+from api.routes import data, forecast, health, history, models, predict, runs, uploads
+from api.services import Services
+from ml.settings import Settings, load_settings
+
+ROUTERS = (health, predict, history, forecast, data, uploads, runs, models)
+BODIES: list[type[BaseModel]] = [models.Change, runs.RunRequest, uploads.Reading]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The API with the given settings (from the environment when left out); it connects to nothing before it starts."""
+    chosen = settings or load_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        services = app.state.services = Services(chosen)
+        services.start()
+        yield
+        services.stop()
+
+    app = FastAPI(title="Sales control room", version=__version__, lifespan=lifespan, redoc_url=None)
+    app.add_middleware(Guard, settings=chosen)
+    errors.install(app)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    app.openapi = lambda: _documented(app)  # type: ignore[method-assign]
+    return app
+
+
+def _documented(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        app.openapi_schema = document(app, BODIES)
+    return app.openapi_schema

@@ -1,0 +1,136 @@
+"""What happens to an uploaded file: kept as it came, checked, and, once accepted, turned into rows that count."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+import io
+import tempfile
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import IO, Literal
+
+import polars as pl
+from fastapi import Request
+
+from api.reading import pieces
+from api.services import Services
+from ml.contract import Checked, check_file, rejected_csv, rejected_xlsx
+from ml.errors import Conflict, InputError, NotFound
+from ml.reading import safe_name
+from ml.records import Mapping, Preflight, Purpose, ReadOptions, Upload
+
+IN_MEMORY = 16 << 20  # bytes of a body that stay in memory while it arrives; more goes to a temporary file
+CHECKS = ThreadPoolExecutor(2, thread_name_prefix="check")  # a check holds its whole file in memory
+
+
+async def receive(services: Services, request: Request, filename: str, purpose: Purpose) -> Upload:
+    """Read the body, keep it in the lake, check it and record it. A known file changes nothing."""
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise InputError("Send the file itself as the body (curl --data-binary @file), not a form.", field="body")
+    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file:
+        digest = hashlib.sha256()
+        async for piece in pieces(request, services.settings.upload_limit_mb << 20):
+            digest.update(piece)
+            file.write(piece)
+        work = CHECKS.submit(_kept, services, file, digest.hexdigest(), safe_name(filename), purpose)
+        return await asyncio.wrap_future(work)
+
+
+def _kept(services: Services, file: IO[bytes], sha256: str, filename: str, purpose: Purpose) -> Upload:
+    known = services.store.find_upload(sha256, purpose)
+    if known is not None:
+        return known.model_copy(update={"duplicate_of": known.upload_id})
+    file.seek(0)
+    data = file.read()
+    preflight = check_file(data, filename, purpose=purpose).preflight
+    upload_id = uuid.uuid4().hex
+    services.lake.put(f"raw/{upload_id}/{filename}", data)
+    made = Upload(
+        upload_id=upload_id,
+        filename=filename,
+        bytes=len(data),
+        sha256=sha256,
+        status="received",
+        purpose=purpose,
+        created_at=dt.datetime.now(dt.UTC),
+        preflight=preflight,
+    )
+    return services.store.add_upload(made)
+
+
+def checked_again(services: Services, upload_id: str, options: ReadOptions, mapping: Mapping | None) -> Upload:
+    """Read an upload with other options; raises Conflict once it is accepted."""
+    upload = services.store.upload(upload_id)
+    if upload.status in ("accepted", "processed"):
+        raise Conflict("This upload is accepted already: its reading can't be changed any more.")
+    changed = upload.model_copy(update={"options": options, "mapping": mapping})
+    changed = changed.model_copy(update={"preflight": _checked(services, changed).preflight})
+    services.store.save_upload(changed)
+    return changed
+
+
+def accepted(services: Services, upload_id: str) -> Upload:
+    """Write the rows that count and those left out, then say so; a second time changes nothing."""
+    upload = services.store.upload(upload_id)
+    if upload.status in ("accepted", "processed"):
+        return upload
+    if upload.purpose != "training":
+        raise Conflict("This file is to be predicted: there is nothing to accept in it.")
+    _refuse_rejected(upload.preflight)
+    checked = _checked(services, upload)
+    _refuse_rejected(checked.preflight)
+    services.lake.put_frame(f"rejected/{upload_id}.parquet", checked.rejected)
+    services.lake.put_frame(f"accepted/{upload_id}.parquet", checked.frame)
+    services.store.set_upload_status([upload_id], "accepted")
+    return services.store.upload(upload_id)
+
+
+def rejected_file(services: Services, upload_id: str, format: Literal["csv", "xlsx"]) -> bytes:
+    """The rows left out, with reasons, as they are now read."""
+    upload = services.store.upload(upload_id)
+    checked = _checked(services, upload)
+    return rejected_csv(checked) if format == "csv" else rejected_xlsx(checked)
+
+
+def _checked(services: Services, upload: Upload) -> Checked:
+    keys = services.lake.list(f"raw/{upload.upload_id}/")
+    if not keys:
+        raise NotFound("The file of this upload is no longer in the lake.", upload_id=upload.upload_id)
+    data = services.lake.get(keys[0])
+    how = partial(check_file, options=upload.options, mapping=upload.mapping, purpose=upload.purpose)
+    return CHECKS.submit(how, data, upload.filename).result()
+
+
+def _refuse_rejected(preflight: Preflight) -> None:
+    if preflight.verdict == "REJECT":
+        reasons = [finding.message for finding in preflight.findings if finding.severity == "reject"]
+        raise Conflict(f"The file can't be used: {reasons[0] if reasons else 'see its findings'}")
+
+
+def template(format: Literal["csv", "xlsx"]) -> bytes:
+    """Two products over two weeks, with everything that a file may hold."""
+    days = [dt.date(2026, 1, 5) + dt.timedelta(days=i) for i in range(14)]
+    rows = [_example(day, *product) for day in days for product in (("P001", 12, 9.95), ("P002", 5, 24.5))]
+    buffer = io.BytesIO()
+    frame = pl.DataFrame(rows)
+    if format == "csv":
+        frame.write_csv(buffer)
+    else:
+        frame.write_excel(buffer, worksheet="sales")
+    return buffer.getvalue()
+
+
+def _example(day: dt.date, product: str, usual: int, price: float) -> dict[str, object]:
+    promoted = day.weekday() == 4
+    return {
+        "date": day,
+        "store": "S01",
+        "product": product,
+        "sales": usual + day.weekday() + (usual if promoted else 0),
+        "price": round(price * (0.9 if promoted else 1), 2),
+        "promotion": int(promoted),
+        "holiday": int(day == dt.date(2026, 1, 6)),
+    }

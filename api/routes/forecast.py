@@ -1,0 +1,34 @@
+"""The next days of many series at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from api.deps import RequestIdDep, ServicesDep
+from api.openapi import json_body, reply
+from api.planning import planned_rows
+from api.routes.predict import _loaded
+from api.strict import body_of
+from ml.records import ForecastReply, ForecastRequest
+
+router = APIRouter(tags=["predictions"])
+Asked = Annotated[ForecastRequest, body_of(ForecastRequest)]
+
+
+@router.post(
+    "/v1/forecast", summary="The next days of all or some series", **json_body(ForecastRequest), **reply(ForecastReply)
+)
+async def forecast(services: ServicesDep, request_id: RequestIdDep, asked: Asked) -> Response:
+    """Every chosen store and product for the next `horizon` periods after the last known day, with the prices and
+    promotions of `overrides`; logged like any prediction, with source `forecast`."""
+    loaded = await _loaded(services, asked.model)
+    rows = await asyncio.to_thread(planned_rows, loaded, asked)
+    answers = await services.scorer.score(loaded, rows, "forecast", request_id)
+    made = ForecastReply(
+        predictions=tuple(answers), total=sum(a.prediction for a in answers), unit=loaded.forecaster.unit
+    )
+    return Response(made.model_dump_json(), media_type="application/json")

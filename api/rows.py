@@ -1,0 +1,224 @@
+"""Rows to predict, from unchecked JSON to typed inputs: what is wrong with a row is named by row and field."""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from api.loading import Loaded
+from api.strict import Bad, Twice, clean, named
+from ml.errors import InputError, TooLarge
+from ml.records import RowError
+
+MAX_ROWS = 5_000
+SPANISH = {
+    "fecha": "date",
+    "tienda": "store",
+    "producto": "product",
+    "precio": "price",
+    "promocion": "promotion",
+    "promociones": "promotion",
+    "promoción": "promotion",
+    "festivo": "holiday",
+}
+CONTRACT = ("date", "store", "product", "price", "promotion", "holiday")
+ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+EARLIEST, LATEST = dt.date(1970, 1, 1), dt.date(2100, 12, 31)
+MAX_PRICE = 1e9
+MAX_TEXT = 200
+MAX_NUMBER = 1e12
+
+Input = dict[str, Any]
+
+
+class Refused(Exception):
+    """A field that cannot be used; becomes the RowError of its row."""
+
+    def __init__(self, field: str | None, code: str, message: str) -> None:
+        self.field, self.code, self.message = field, code, message
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a row may hold, for one loaded model."""
+
+    numbers: tuple[str, ...]
+    texts: tuple[str, ...]
+    only_store: str | None
+    only_product: str | None
+    last_date: dt.date
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> Form:
+        texts = loaded.forecaster.columns.text
+        regressors = loaded.forecaster.manifest.regressors
+        return cls(
+            numbers=tuple(name for name in regressors if name not in texts),
+            texts=tuple(texts),
+            only_store=next(iter(loaded.stores)) if len(loaded.stores) == 1 else None,
+            only_product=next(iter(loaded.products)) if len(loaded.products) == 1 else None,
+            last_date=loaded.last_date,
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*CONTRACT, *self.numbers, *self.texts)
+
+    def read(self, row: int, unchecked: Any) -> Input | RowError:
+        """One row; ``row`` counts from 1."""
+        try:
+            return self._read(unchecked)
+        except Refused as error:
+            return RowError(row=row, field=error.field, code=error.code, message=error.message)
+
+    def _read(self, unchecked: Any) -> Input:
+        if not isinstance(unchecked, dict):
+            raise Refused(None, "not_an_object", "A row is an object with date, store, product and what is planned.")
+        if isinstance(unchecked, Twice):
+            raise Refused(named(unchecked.key), "duplicate_key", "This key stands twice in the row.")
+        given = self._by_name(unchecked)
+        found = {name: self._value(name, value) for name, value in given.items() if value is not None}
+        return self._completed(found)
+
+    def complete(self, row: int, checked: Input) -> Input | RowError:
+        """A row whose values the contract of files has checked already; regressors may be of another type there."""
+        try:
+            given = {name: value for name, value in checked.items() if value is not None}
+            for name in given.keys() & self.numbers:
+                given[name] = _regressor(name, given[name])
+            for name in given.keys() & self.texts:
+                value = given[name]
+                given[name] = _text(name, f"{value:g}" if isinstance(value, float) else value)
+            return self._completed(given)
+        except Refused as error:
+            return RowError(row=row, field=error.field, code=error.code, message=error.message)
+
+    def _by_name(self, unchecked: Mapping[str, Any]) -> Input:
+        """The values under the contract's names; a regressor wins over an alias of the same name."""
+        given: Input = {}
+        for key, value in unchecked.items():
+            name = key if key in self.numbers or key in self.texts else SPANISH.get(key, key)
+            if name not in self.names:
+                raise Refused(named(key), "unknown_field", self._unknown(key))
+            if name in given:
+                raise Refused(name, "duplicate_key", f"{name} is given twice, under two names.")
+            given[name] = value
+        return given
+
+    def _unknown(self, key: str) -> str:
+        near = difflib.get_close_matches(key[:MAX_TEXT], [*self.names, *SPANISH], 1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(self.names)}."
+        return f"This field is not known: {hint}"
+
+    def _value(self, name: str, value: Any) -> Any:
+        if isinstance(value, Bad):
+            raise Refused(name, "not_a_number", f"{name} {value.why}.")
+        if name in self.texts:
+            return _text(name, value)
+        return READ.get(name, _regressor)(name, value)
+
+    def _completed(self, found: Input) -> Input:
+        if "date" not in found:
+            raise Refused("date", "missing", "date is needed, as YYYY-MM-DD.")
+        if found["date"] > self.last_date:
+            message = f"date is too far ahead: the history answers dates up to {self.last_date}."
+            raise Refused("date", "too_far_ahead", message)
+        for name, only in (("store", self.only_store), ("product", self.only_product)):
+            if name not in found and only is None:
+                raise Refused(name, "missing", f"{name} is needed: the data has several.")
+            found.setdefault(name, only)
+        return found
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise Refused(name, "not_a_text", f"{name} must be a text in quotation marks.")
+    if not value.strip() or len(value) > MAX_TEXT or not clean(value):
+        raise Refused(name, "not_a_name", f"{name} must be a text of 1 to {MAX_TEXT} ordinary characters.")
+    return value.strip()
+
+
+def _date(name: str, value: Any) -> dt.date:
+    if not isinstance(value, str) or not ISO_DATE.fullmatch(value) or not value.isascii():
+        raise Refused(name, "not_a_date", "date must be a text as YYYY-MM-DD.")
+    try:
+        date = dt.date.fromisoformat(value)
+    except ValueError as error:
+        raise Refused(name, "not_a_date", "date is not a day of the calendar.") from error
+    if not EARLIEST <= date <= LATEST:
+        raise Refused(name, "out_of_range", f"date must lie between {EARLIEST} and {LATEST}.")
+    return date
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Refused(name, "not_a_number", f"{name} must be a number without quotation marks.")
+    return float(value)
+
+
+def _price(name: str, value: Any) -> float:
+    number = _number(name, value)
+    if not 0 < number <= MAX_PRICE:
+        raise Refused(name, "out_of_range", f"price must be above 0 and at most {MAX_PRICE:,.0f}.")
+    return number
+
+
+def _share(name: str, value: Any) -> float:
+    number = float(value) if isinstance(value, bool) else _number(name, value)
+    if not 0 <= number <= 1:
+        raise Refused(name, "out_of_range", "promotion is 0 or 1, or a discount share between them.")
+    return number
+
+
+def _flag(name: str, value: Any) -> int:
+    number = float(value) if isinstance(value, bool) else _number(name, value)
+    if number not in (0, 1):
+        raise Refused(name, "out_of_range", "holiday is 0 or 1.")
+    return int(number)
+
+
+def _regressor(name: str, value: Any) -> float:
+    number = float(value) if isinstance(value, bool) else _number(name, value)
+    if abs(number) > MAX_NUMBER:
+        raise Refused(name, "out_of_range", f"{name} must lie between -{MAX_NUMBER:g} and {MAX_NUMBER:g}.")
+    return number
+
+
+READ: dict[str, Callable[[str, Any], Any]] = {
+    "date": _date,
+    "store": _text,
+    "product": _text,
+    "price": _price,
+    "promotion": _share,
+    "holiday": _flag,
+}
+
+
+def instances(unchecked: Any) -> list[Any] | None:
+    """The rows of ``{"instances": [...]}``, or None when the body is one row; raises InputError or TooLarge."""
+    if isinstance(unchecked, Twice):
+        raise InputError("A key stands twice in the object.", field=named(unchecked.key))
+    if not isinstance(unchecked, dict):
+        raise InputError('The body is one row as an object, or {"instances": [...]}.')
+    if "instances" not in unchecked:
+        return None
+    extra = next((key for key in unchecked if key != "instances"), None)
+    if extra is not None:
+        raise InputError("Beside instances nothing else may stand in the body.", field=named(extra))
+    rows = unchecked["instances"]
+    if not isinstance(rows, list) or not rows:
+        raise InputError("instances must be a list of at least one row.", field="instances")
+    refuse_many(len(rows))
+    return rows
+
+
+def refuse_many(rows: int) -> None:
+    if rows > MAX_ROWS:
+        raise TooLarge(
+            f"At most {MAX_ROWS:,} rows are answered at once; these are {rows:,}.", rows=rows, limit=MAX_ROWS
+        )

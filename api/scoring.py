@@ -1,0 +1,163 @@
+"""Rows in, logged answers out: forecasts of several requests at once, in the log before anyone sees them.
+
+A forecast of one row and of fifty cost nearly the same, and so do their commits. Small requests that wait at the same
+moment are therefore forecast as one frame and written in one statement, by one thread; nobody is made to wait for
+more to come. Large requests, and dates outside the horizon, go their own way so that they delay nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from api.loading import Loaded
+from api.rows import CONTRACT, Input
+from ml.errors import ServiceDown
+from ml.records import LEVELS, Answer, Support
+from ml.store import Logged, Store
+
+SMALL = 64  # rows of one request that may share a frame with others
+AT_ONCE = 512  # rows in one shared frame
+LARGE_THREADS = 2
+TYPES = {"date": pl.Date, "store": pl.String, "product": pl.String, "price": pl.Float64, "promotion": pl.Float64}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One request: rows for one model, and who waits for the answers."""
+
+    loaded: Loaded
+    rows: pl.DataFrame
+    source: str
+    request_id: str
+    done: Future[list[Answer]] = field(default_factory=Future)
+
+
+class Scorer:
+    """Forecasts and logs. Raises what the model or the log raise; nothing is answered that is not in the log."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._waiting: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="large")
+        self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._waiting.put(None)
+        self._thread.join(timeout=10)
+        self._large.shutdown()
+
+    async def score(self, loaded: Loaded, rows: pl.DataFrame, source: str, request_id: str) -> list[Answer]:
+        """Answers in the order of the rows, each of them in the log."""
+        work = Work(loaded, rows, source, request_id)
+        if rows.height <= SMALL and _usual(work):
+            self._waiting.put(work)
+        else:
+            self._large.submit(self._taken, [work])
+        return await asyncio.wrap_future(work.done)
+
+    def _run(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            group, following = self._gathered(first)
+            self._taken(group)
+            if following is not None:
+                self._waiting.put(following)
+        self._refuse_waiting()
+
+    def _gathered(self, first: Work) -> tuple[list[Work], Work | None]:
+        """What waits right now and fits beside ``first``; a work for another model is handed back."""
+        group, rows = [first], first.rows.height
+        while rows < AT_ONCE:
+            try:
+                other = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if other is None:
+                self._waiting.put(None)
+                break
+            if other.loaded is not first.loaded:
+                return group, other
+            group.append(other)
+            rows += other.rows.height
+        return group, None
+
+    def _taken(self, group: list[Work]) -> None:
+        """Settle what is still waited for: a caller who has gone is not answered, and not logged."""
+        if waited_for := [work for work in group if work.done.set_running_or_notify_cancel()]:
+            self._settle(waited_for)
+
+    def _settle(self, group: list[Work]) -> None:
+        """Give every work of the group its answers or its error."""
+        try:
+            answers = self._answered(group)
+        except Exception as error:
+            if len(group) == 1:
+                group[0].done.set_exception(error)
+                return
+            for work in group:  # one request's trouble is not another's
+                self._settle([work])
+            return
+        for work, found in zip(group, answers, strict=True):
+            work.done.set_result(found)
+
+    def _answered(self, group: list[Work]) -> list[list[Answer]]:
+        rows = group[0].rows if len(group) == 1 else pl.concat([work.rows for work in group], how="diagonal")
+        found = group[0].loaded.forecaster.forecast(rows).rows(named=True)
+        now, start, parts = dt.datetime.now(dt.UTC), 0, []
+        for work in group:
+            part = found[start : start + work.rows.height]
+            parts.append([answer(work.loaded, row, work.request_id, now) for row in part])
+            start += work.rows.height
+        self.store.log_predictions([Logged(a, w.source) for w, part in zip(group, parts, strict=True) for a in part])
+        return parts
+
+    def _refuse_waiting(self) -> None:
+        while not self._waiting.empty():
+            if (work := self._waiting.get()) is not None:
+                work.done.set_exception(ServiceDown("api", "it is being stopped"))
+
+
+def _usual(work: Work) -> bool:
+    # Beyond the horizon an answer takes the furthest date of its frame into account: such rows share with nobody.
+    first, last = work.loaded.usual_dates
+    return bool(work.rows["date"].is_between(first, last).all())
+
+
+def frame_of(loaded: Loaded, rows: Sequence[Input]) -> pl.DataFrame:
+    """Inputs as the frame that the forecaster takes: one type per column, null where nothing was said."""
+    texts = loaded.forecaster.columns.text
+    regressors = loaded.forecaster.manifest.regressors
+    schema: dict[str, Any] = {name: TYPES.get(name, pl.Int8) for name in CONTRACT}
+    schema |= {name: pl.String if name in texts else pl.Float64 for name in regressors}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def answer(loaded: Loaded, row: dict[str, Any], request_id: str, created_at: dt.datetime) -> Answer:
+    """One forecast row as what is logged and sent."""
+    similar = row["similar_days"]
+    return Answer(
+        date=row["date"],
+        store=row["store"],
+        product=row["product"],
+        prediction=row["prediction"],
+        unit=loaded.forecaster.unit,
+        interval={str(level): (row[f"low_{level}"], row[f"high_{level}"]) for level in LEVELS},
+        support=Support(similar_days=similar, level="ok" if similar >= 14 else "thin" if similar else "none"),
+        inputs={name: row[name] for name in loaded.forecaster.inputs},
+        model=loaded.ref,
+        data_version=loaded.data_version,
+        request_id=request_id,
+        created_at=created_at,
+        warnings=tuple(row["warnings"]),
+    )

@@ -1,0 +1,82 @@
+"""Everything the routes work with, made once from the settings."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from api.champion import Champion
+from api.loading import Loader
+from api.parts import Parts
+from api.published import PublishedFolder
+from api.scoring import Scorer
+from ml.errors import SettingsError
+from ml.lake import Lake, open_lake
+from ml.registry import Registry
+from ml.settings import Settings, variable
+from ml.store import Store
+
+if TYPE_CHECKING:
+    from ml.orchestration import AirflowClient
+
+
+class Services:
+    """The parts of a running API; :meth:`start` and :meth:`stop` are its life."""
+
+    def __init__(self, settings: Settings) -> None:
+        if not settings.database_url:
+            raise SettingsError(
+                f"{variable('database_url')} is not set: the local start does it; elsewhere name a PostgreSQL.",
+                key="database_url",
+            )
+        self.settings = settings
+        self.store = Store(settings.database_url)
+        self.lake: Lake = open_lake(settings.lake_url)
+        folder = settings.data_dir / "api"
+        self.published = PublishedFolder(self.lake, folder / "snapshots")
+        loader = Loader(lambda: self.registry, self.store, folder / "bundles")
+        self.champion = Champion(loader, self.published, folder)
+        self.scorer = Scorer(self.store)
+        self.parts = Parts(
+            {
+                "mlflow": lambda: self.registry.check(),
+                "airflow": lambda: self.airflow.health(),
+                "object store": self.lake.check,
+                "database": self.store.check,
+            }
+        )
+        self._making = threading.Lock()
+
+    # Both clients take a second or more to import: made beside the start, not in it.
+
+    @property
+    def registry(self) -> Registry:
+        with self._making:
+            return self._registry
+
+    @cached_property
+    def _registry(self) -> Registry:
+        return Registry(self.settings.mlflow)
+
+    @property
+    def airflow(self) -> AirflowClient:
+        with self._making:
+            return self._airflow
+
+    @cached_property
+    def _airflow(self) -> AirflowClient:
+        from ml.orchestration import AirflowClient
+
+        return AirflowClient(self.settings.airflow, self.settings.airflow_user, self.settings.airflow_password)
+
+    def start(self) -> None:
+        self.scorer.start()
+        self.champion.start()
+        threading.Thread(target=lambda: self.airflow, name="airflow import", daemon=True).start()
+
+    def stop(self) -> None:
+        self.champion.stop()
+        self.scorer.stop()
+        self.parts.stop()
+        self.store.close()

@@ -27,8 +27,8 @@ PATIENCE_SECONDS = 90.0  # for a DAG that is not parsed yet, or a service that i
 ENDED_WELL = ("success", "skipped")
 
 
-def main() -> int:
-    settings, terminal = load_settings(), Terminal()
+def main(began: float | None = None) -> int:
+    settings, terminal = load_settings(), Terminal(began=began)
     client = AirflowClient(settings.airflow, settings.airflow_user, settings.airflow_password)
     try:
         return FirstStart(settings, client, terminal).run()
@@ -158,4 +158,4 @@ def _took(task: TaskState) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(float(sys.argv[1]) if sys.argv[1:] else None))

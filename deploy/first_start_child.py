@@ -13,11 +13,14 @@ from deploy import processes
 DONE, FAILED, NOTHING_TO_DO = 0, 1, 10
 
 
-async def run_first_start(env: Mapping[str, str]) -> bool:
-    """Run it to its end beside the supervisor; whether it loaded something. Cancelling ends it."""
+async def run_first_start(env: Mapping[str, str], began: float) -> bool:
+    """Run it to its end beside the supervisor; whether it loaded something. Cancelling ends it.
+
+    ``began`` is the runner's start on the monotonic clock, so that both count the same seconds.
+    """
     tag = f"first-start-{uuid.uuid4().hex}"
     process = subprocess.Popen(
-        [sys.executable, "-m", "deploy.first_start"],
+        [sys.executable, "-m", "deploy.first_start", str(began)],
         env={**env, processes.TAG: tag},
         stdin=subprocess.DEVNULL,
         start_new_session=True,

@@ -87,7 +87,6 @@ class Runner:
     def __init__(self, installation: Installation, terminal: Terminal) -> None:
         self._installation = installation
         self._terminal = terminal
-        self._began = time.monotonic()
         self._note = RunNote(
             pid=os.getpid(),
             birth=processes.birth(os.getpid()),
@@ -141,14 +140,14 @@ class Runner:
         """Show the addresses at once; a demo that is still being made does not keep anybody from looking around."""
         self._terminal.table("Open", self._installation.addresses())
         self._enter("first start")
-        done = await run_first_start(self._installation.environment())
+        done = await run_first_start(self._installation.environment(), self._terminal.began)
         self._enter("ready", first_start_after=self._seconds() if done else None)
         if done:
             self._terminal.line(OWN, f"data, forecasts and a champion are there after {self._seconds():.1f} s")
             self._terminal.table("Open", self._installation.addresses())
 
     def _seconds(self) -> float:
-        return round(time.monotonic() - self._began, 1)
+        return round(time.monotonic() - self._terminal.began, 1)
 
     def _enter(self, phase: Phase, **changes: float | None) -> None:
         self._note = self._note.model_copy(update={"phase": phase, **changes})

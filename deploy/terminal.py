@@ -15,10 +15,10 @@ RED, BOLD, DIM = "31", "1", "2"
 class Terminal:
     """Prints prefixed lines with the seconds since the start; goes quiet when the terminal has gone away."""
 
-    def __init__(self, stream: TextIO | None = None, colour: bool | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, colour: bool | None = None, began: float | None = None) -> None:
         self._stream = stream or sys.stdout
         self._colour = self._stream.isatty() and "NO_COLOR" not in os.environ if colour is None else colour
-        self._began = time.monotonic()
+        self.began = time.monotonic() if began is None else began
         self._colours: dict[str, str] = {}
 
     def paint(self, text: str, code: str) -> str:
@@ -27,8 +27,8 @@ class Terminal:
     def line(self, name: str, text: str, bad: bool = False) -> None:
         """One line of one part."""
         code = self._colours.setdefault(name, COLOURS[len(self._colours) % len(COLOURS)])
-        seconds = self.paint(f"{time.monotonic() - self._began:6.1f} s", DIM)
-        self.write(f"{seconds}  {self.paint(f'{name:<17}', code)} {self.paint(text, RED) if bad else text}")
+        seconds = self.paint(f"{time.monotonic() - self.began:6.1f} s", DIM)
+        self.write(f"{seconds}  {self.paint(f'{name:<22}', code)} {self.paint(text, RED) if bad else text}")
 
     def block(self, text: str) -> None:
         """Several lines as they are, for the tail of a log."""

@@ -58,12 +58,21 @@ def temporary_folder(name: str) -> Iterator[Path]:
 
 @contextmanager
 def running(
-    command: list[str], env: Mapping[str, str], ready: probes.Probe, log: Path, seconds: float = 90, **how: Any
+    command: list[str],
+    env: Mapping[str, str],
+    ready: probes.Probe,
+    log: Path,
+    seconds: float = 90,
+    patience: float = 5.0,
+    **how: Any,
 ) -> Iterator[int]:
-    """A server until the end of the block, then it and all it started are ended by their ids."""
+    """A server until the end of the block, then it and all it started are ended by their ids.
+
+    ``patience`` is how long it may take to end by itself: SeaweedFS would take 5 s for nothing.
+    """
     tag = f"test-{uuid.uuid4().hex}"
     with log.open("ab") as output:
-        process = subprocess.Popen(  # type: ignore[call-overload]
+        process = subprocess.Popen(
             command,
             env={**env, processes.TAG: tag},
             stdin=subprocess.DEVNULL,
@@ -80,7 +89,7 @@ def running(
             time.sleep(0.05)
         yield process.pid
     finally:
-        processes.Family(process.pid, tag, sure=process.poll() is None).end()
+        processes.Family(process.pid, tag, sure=process.poll() is None).end(patience)
         process.wait()
 
 
@@ -99,7 +108,7 @@ def postgres() -> Iterator[Postgres]:
     with temporary_folder("postgres") as data:
         server = Postgres.at(data, free_ports(1)[0], secrets.token_hex(8), {"app": secrets.token_hex(8)})
         server.prepare()
-        how = {"cwd": data, **run_as(server.place.account)}
+        how: dict[str, Any] = {"cwd": data, **run_as(server.place.account)}
         with running(list(server.command), server.env, server.is_ready, data / "postgres.log", **how):
             server.make_databases()
             yield server
@@ -179,7 +188,7 @@ def s3() -> Iterator[S3]:
         ]
         env = {**clean_environment(), **server.environment, "GOMEMLIMIT": "200MiB"}
         ready = probes.answers(f"{server.endpoint}/readyz")
-        with running(command, env, ready, data / "weed.log", cwd=data):
+        with running(command, env, ready, data / "weed.log", patience=0.2, cwd=data):
             _make_bucket(server)
             yield server
 

@@ -44,7 +44,7 @@ def sales(store: str | None, product: str | None, since: dt.date | None) -> Seen
 
 def standing_forecast(store: str, product: str, version: str, data_version: str) -> Seen[ForecastReply]:
     """The forecast of one series. It is the same until model or data change, and asking logs it: ask once."""
-    request = ForecastRequest(stores=(store,), products=(product,))
+    request = ForecastRequest(stores=(store,), products=(product,), horizon=None)
     question = ("forecast", store, product, version, data_version)
     return ask_api(question, lambda api: api.forecast(request), seconds=6 * 3600)
 

@@ -122,9 +122,19 @@ def _add_forecast(figure: go.Figure, answers: Sequence[Answer], colours: Look) -
         line={"color": colours.model, "width": 2.2, "dash": "dot"},
         marker={"size": 5},
         name=gettext("Forecast"),
+        error_y=_error_bars(answers, colours),
         customdata=[_hover(answer) for answer in answers],
         hovertemplate="%{customdata}<extra></extra>",
     )
+
+
+def _error_bars(answers: Sequence[Answer], colours: Look) -> dict[str, object] | None:
+    """A band of one day has no width: a single answer gets a bar with its 80 % interval."""
+    if len(answers) != 1 or "80" not in answers[0].interval:
+        return None
+    low, high = answers[0].interval["80"]
+    point = answers[0].prediction
+    return {"array": [high - point], "arrayminus": [point - low], "color": colours.model, "thickness": 2, "width": 6}
 
 
 def _hover(answer: Answer) -> str:
@@ -220,7 +230,7 @@ def segment_chart(segments: Sequence[Segment], *, dark: bool = False) -> Chart:
 
 def _dots(names: list[str], values: dict[str, list[float | None]], dark: bool) -> Chart:
     colours = look(dark)
-    figure = _figure(colours, height=max(200, 90 + 34 * len(names)))
+    figure = _figure(colours, height=max(200, 110 + 34 * len(names)))
     _add_spans(figure, names, values, colours)
     for model, shares in values.items():
         figure.add_scatter(
@@ -233,7 +243,7 @@ def _dots(names: list[str], values: dict[str, list[float | None]], dark: bool) -
             customdata=[f"{word(MODEL_NAMES, model)}: {percent(share)}" for share in shares],
             hovertemplate="%{y}<br><b>%{customdata}</b><extra></extra>",
         )
-    figure.update_xaxes(tickformat=".0%", rangemode="tozero", title=gettext("WAPE (less is better)"))
+    figure.update_xaxes(tickformat=".0%")
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
     return Chart(figure, _dots_alt(names, values))
 
@@ -268,11 +278,11 @@ def _figure(colours: Look, height: int) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         height=height,
-        margin={"l": 8, "r": 8, "t": 28, "b": 8},
+        margin={"l": 8, "r": 8, "t": 28, "b": 64},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": colours.text, "size": 13},
-        legend={"orientation": "h", "y": -0.18, "x": 0, "yanchor": "top", "title": None},
+        legend={"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "x": 0, "title": None},
         hoverlabel={"align": "left"},
         separators=decimal_mark() + group_mark(),
         bargap=0.35,

@@ -19,6 +19,7 @@ LOOK_DARK = {
     "accentColor": "#4cc3b2", "backgroundColor": "#0f181a", "foregroundColor": "#e6eeec", "borderColor": "#2b3b3f",
     "headerBackgroundColor": "#182427", "browserColorScheme": "dark",
 }  # fmt: skip
+WIDTHS: dict[Kind, int] = {"text": 130, "number": 115, "date": 130, "moment": 175}
 # AgGrid's own words, as far as our tables show them.
 GRID_WORDS = {
     "noRowsToShow": N_("No rows to show"),
@@ -88,15 +89,13 @@ def options(columns: list[Column]) -> dict[str, Any]:
         "localeText": {name: gettext(text) for name, text in GRID_WORDS.items()},
         "animateRows": False,
         "suppressFieldDotNotation": True,
-        "autoSizeStrategy": {"type": "fitCellContents"},
         "enableCellTextSelection": True,
     }
 
 
 def _definition(column: Column) -> dict[str, Any]:
     found: dict[str, Any] = {"field": column.name, "headerName": column.title, "cellDataType": "text"}
-    if column.width:
-        found["width"] = column.width
+    found["width"] = column.width or WIDTHS[column.kind]
     if column.kind == "number":
         found |= {"type": "numericColumn", "filter": "agNumberColumnFilter", "cellDataType": "number"}
     if column.kind != "text":
@@ -120,6 +119,7 @@ def _form(column: Column) -> str:
 def theme(dark: bool) -> StAggridTheme:
     return StAggridTheme(base="quartz").withParams(
         fontSize=13,
+        fontFamily="'Source Sans', system-ui, 'Segoe UI', 'Liberation Sans', sans-serif",
         rowHeight=34,
         headerHeight=38,
         spacing=6,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 import streamlit as st
 
 from control_room import exports, session
 from control_room.charts import Chart
-from control_room.i18n import ago, gettext, moment, reader, speaking
+from control_room.i18n import ago, clock, gettext, moment, reader, speaking
 from control_room.live import Seen
 from control_room.problems import explain
 from ml.errors import ControlRoomError
 
+T = TypeVar("T")
 Tone = Literal["good", "bad", "attention", "plain"]
 TONE_ICONS = {
     "good": ":material/check_circle:",
@@ -65,7 +66,7 @@ def source(seen: Seen[Any], method: str) -> None:
             + text.format(time=moment(seen.at), age=ago(seen.at), reason=plain(f"{said.title} {said.detail}"))
         )
     elif seen.at is not None:
-        st.caption(gettext("{method} · as of {time}").format(method=method, time=moment(seen.at)))
+        st.caption(gettext("{method} · as of {time}").format(method=method, time=clock(seen.at)))
 
 
 def section(title: str, caption: str = "") -> None:
@@ -101,11 +102,11 @@ def problem(error: ControlRoomError, key: str, *, still: str = "", retry: bool =
         st.rerun()
 
 
-def shown(seen: Seen[Any], key: str, *, still: str = "") -> bool:
-    """Whether there is something to draw; says why when there is not."""
+def need(seen: Seen[T], key: str, *, still: str = "") -> T | None:
+    """What there is to draw; says why when there is nothing."""
     if seen.value is None and seen.problem is not None:
         problem(seen.problem, key, still=still)
-    return seen.value is not None
+    return seen.value
 
 
 def attempt(action: Callable[[], Any], key: str) -> Any:

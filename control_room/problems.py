@@ -75,6 +75,7 @@ SERVICE_NAMES = {
     "database": N_("The database"),
     "model": N_("The model"),
     "lake": N_("The object store"),
+    "object": N_("The object store"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from control_room.findings import FINDINGS, KINDS
 from control_room.i18n import N_, day, gettext, ngettext, number, percent
 from ml.records import Decision, Finding, Gate, Segment, Support
 
@@ -46,16 +47,17 @@ SEVERITIES = {
     "fix": (":material/build:", N_("Repaired"), "blue"),
     "info": (":material/info:", N_("Good to know"), "gray"),
 }
+GATE_STATES = {
+    "passed": (":material/check_circle:", N_("passed"), "green"),
+    "failed": (":material/cancel:", N_("not passed"), "red"),
+}
 PART_NAMES = {
     "api": N_("API"),
-    "model": N_("Model"),
     "champion": N_("Model"),
     "airflow": N_("Airflow (pipelines)"),
     "mlflow": N_("MLflow (experiments)"),
-    "lake": N_("Object store (files)"),
-    "storage": N_("Object store (files)"),
+    "object store": N_("Object store (files)"),
     "database": N_("Database"),
-    "store": N_("Database"),
 }
 DAG_NAMES = {"process_etl_sales_data": N_("ETL"), "retrain_sales_model": N_("Retraining")}
 TASK_NAMES = {
@@ -148,13 +150,15 @@ def gain(decision: Decision) -> str:
     """How much smaller the challenger's error is, with its interval; empty without a champion."""
     if decision.gain is None:
         return ""
-    return gettext(
-        "Its error is {gain} against the champion's on the same rows (95 % interval {low} to {high})."
-    ).format(
-        gain=percent(-decision.gain, signed=True),
-        low=percent(-(decision.gain_high or 0), signed=True),
-        high=percent(-(decision.gain_low or 0), signed=True),
+    text = gettext("Its error on the same rows is {gain} than the champion's (95 % interval: {low} to {high}).")
+    return text.format(
+        gain=_smaller(decision.gain), low=_smaller(decision.gain_low or 0), high=_smaller(decision.gain_high or 0)
     )
+
+
+def _smaller(share: float) -> str:
+    text = gettext("{share} smaller") if share >= 0 else gettext("{share} larger")
+    return text.format(share=percent(abs(share)))
 
 
 def consequence(decision: Decision) -> str:
@@ -219,16 +223,16 @@ def finding(item: Finding) -> tuple[str, str]:
 
 
 def _facts(item: Finding) -> dict[str, str]:
-    facts = {name: _fact(value) for name, value in item.facts.items()}
+    facts = {name: _fact(name, value) for name, value in item.facts.items()}
     return {"row": number(item.row), "column": item.column or "–", "count": number(item.count), **facts}
 
 
-def _fact(value: str | float) -> str:
-    return number(value, 0 if float(value).is_integer() else 2) if isinstance(value, int | float) else value
-
-
-# code -> (what was noticed, how to mend it); names in braces are the finding's facts
-FINDINGS: dict[str, tuple[str, str]] = {}
+def _fact(name: str, value: str | float) -> str:
+    if isinstance(value, int | float):
+        return number(value, 0 if float(value).is_integer() else 2)
+    if name == "kind" and value in KINDS:
+        return gettext(value)
+    return word(ROLE_NAMES, value) if name in ("role", "needed") else value
 
 
 def where(item: Finding) -> str:

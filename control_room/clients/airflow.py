@@ -34,8 +34,10 @@ class AirflowClient:
     def paused(self, dag_id: str) -> bool:
         return self._airflow.paused(dag_id)
 
-    def unpause(self, dag_id: str) -> None:
+    def unpause(self, dag_id: str) -> bool:
+        """Let the DAG run again; says whether it will."""
         self._airflow.unpause(dag_id)
+        return not self._airflow.paused(dag_id)
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
         return self._airflow.log(dag_id, run_id, task_id, try_number)

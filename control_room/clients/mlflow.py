@@ -76,7 +76,7 @@ class MlflowClient:
             reply.raise_for_status()
             answer = reply.json()
         except requests.HTTPError as error:
-            raise ServiceDown("mlflow", f"answered {error.response.status_code}") from error
+            raise ServiceDown("mlflow", f"answered {reply.status_code}") from error
         except (requests.RequestException, ValueError) as error:
             raise ServiceDown("mlflow", type(error).__name__) from error
         return answer

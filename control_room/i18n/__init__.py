@@ -167,13 +167,21 @@ def weekday(value: dt.date) -> str:
 
 
 def moment(value: dt.datetime | None) -> str:
-    """Date and time in the reader's zone."""
+    """Day and time in the reader's zone, as ``today 6:42 PM`` or ``Jan 5, 2026 6:42 PM``."""
     if value is None:
         return NOTHING
-    now, local = dt.datetime.now(_zone()), value.astimezone(_zone())
-    if local.date() == now.date():
-        return dates.format_time(local, "medium", locale=reader().locale)
-    return dates.format_datetime(local, "short", locale=reader().locale)
+    local = value.astimezone(_zone())
+    time = dates.format_time(local, "short", locale=reader().locale)
+    if local.date() == dt.datetime.now(_zone()).date():
+        return gettext("today {time}").format(time=time)
+    return f"{day(local.date())} {time}"
+
+
+def clock(value: dt.datetime) -> str:
+    """Time with seconds in the reader's zone, with the day unless it is today."""
+    local = value.astimezone(_zone())
+    time = dates.format_time(local, "medium", locale=reader().locale)
+    return time if local.date() == dt.datetime.now(_zone()).date() else f"{day(local.date())} {time}"
 
 
 def ago(value: dt.datetime | None) -> str:

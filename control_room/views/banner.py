@@ -20,7 +20,7 @@ CONSEQUENCES = {
     "airflow": N_("No run can be started or followed; forecasts go on."),
     "mlflow": N_("Experiments show what was known; forecasts go on."),
     "database": N_("History and uploads wait; forecasts go on."),
-    "lake": N_("No file can be loaded; forecasts go on."),
+    "object store": N_("No file can be loaded; forecasts go on."),
 }
 
 

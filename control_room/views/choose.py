@@ -12,13 +12,13 @@ from ml.records import SeriesInfo
 def series_choice(catalog: Catalog) -> tuple[str, str]:
     """The chosen store and product, kept in the address (?store=…&product=…). Starts with the best seller."""
     best = max(catalog.series, key=lambda item: item.mean_sales)
-    with st.container(horizontal=True):
+    left, right = st.columns(2)
+    with left:
         store = _one(gettext("Store"), sorted(catalog.stores), best.store, "store")
-        sold = sorted({item.product for item in catalog.series if item.store == store})
-        favourite = max(
-            (item for item in catalog.series if item.store == store), key=lambda item: item.mean_sales, default=best
-        )
-        product = _one(gettext("Product"), sold, favourite.product, "product")
+    here = [item for item in catalog.series if item.store == store] or [best]
+    with right:
+        favourite = max(here, key=lambda item: item.mean_sales)
+        product = _one(gettext("Product"), sorted({item.product for item in here}), favourite.product, "product")
     return store, product
 
 
@@ -28,7 +28,7 @@ def _one(label: str, options: list[str], start: str, key: str) -> str:
     if st.session_state.get(key) not in (None, *options):
         del st.session_state[key]
     index = options.index(start) if start in options else 0
-    return st.selectbox(label, options, index=index, key=key, bind="query-params", width=260) or options[index]
+    return st.selectbox(label, options, index=index, key=key, bind="query-params") or options[index]
 
 
 def find(catalog: Catalog, store: str, product: str) -> SeriesInfo | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from control_room import asked, charts, grids, parts, session, tables, words
 from control_room.grids import Column
-from control_room.i18n import day, gettext, moment, number
+from control_room.i18n import gettext, moment, number
 from ml.records import Decision, ModelInfo, ModelReport, Promotion
 
 TONES: dict[str, parts.Tone] = {
@@ -26,11 +26,12 @@ TONES: dict[str, parts.Tone] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A model under judgement: its report, who was champion then, who is now."""
+    """A model under judgement: its report, who was champion then, who is now; ``opening`` is the page's top."""
 
     report: ModelReport
     rival: str | None
     champion: str | None
+    opening: DeltaGenerator
 
     @property
     def version(self) -> str:
@@ -47,18 +48,20 @@ class Case:
 def choose() -> Case | None:
     """The model to judge: the newest one that is not the champion, or the one in the address (?version=…)."""
     title = gettext("Experiments")
+    opening = st.container()
     models = asked.models()
     if not models.value:
         _nothing_yet(title, models.problem is not None and models.problem.status >= 500)
-        parts.shown(models, "models", still=gettext("The champion goes on serving forecasts."))
+        parts.need(models, "models", still=gettext("The champion goes on serving forecasts."))
         return None
     version = _pick(models.value)
     report = asked.model(version)
     if report.value is None:
-        parts.lead(title, gettext("The evidence for v{version} cannot be read now.").format(version=version), "bad")
-        parts.shown(report, "model")
+        with opening:
+            parts.lead(title, gettext("The evidence for v{version} cannot be read now.").format(version=version), "bad")
+        parts.need(report, "model")
         return None
-    return Case(report.value, _champion_then(report.value.model), _champion(models.value))
+    return Case(report.value, _champion_then(report.value.model), _champion(models.value), opening)
 
 
 def _nothing_yet(title: str, away: bool) -> None:
@@ -84,7 +87,7 @@ def _pick(models: Sequence[ModelInfo]) -> str:
     versions = [item.version for item in ordered]
     start = next((item.version for item in ordered if "champion" not in item.aliases), versions[0])
     named = {item.version: _model_name(item) for item in ordered}
-    with st.container(horizontal=True, horizontal_alignment="right"):
+    with st.container(horizontal=True):
         return st.selectbox(
             gettext("Model under judgement"),
             versions,
@@ -116,12 +119,14 @@ def verdict(case: Case | None) -> None:
     decision = case.report.decision
     if decision is None:
         text = gettext("v{version} has no decision on record.").format(version=parts.plain(case.version))
-        parts.lead(gettext("Experiments"), text, "attention")
+        with case.opening:
+            parts.lead(gettext("Experiments"), text, "attention")
         return
     sentence = words.verdict(decision, parts.plain(case.version), case.rival and parts.plain(case.rival))
     more = " ".join(filter(None, (words.gain(decision), _consequence(case, decision))))
-    parts.lead(gettext("Experiments"), sentence, TONES[decision.verdict], more)
-    _basis(case.report)
+    with case.opening:
+        parts.lead(gettext("Experiments"), sentence, TONES[decision.verdict], more)
+        _basis(case.report)
 
 
 def _consequence(case: Case, decision: Decision) -> str:
@@ -169,10 +174,8 @@ def _gates(decision: Decision | None) -> None:
     rows = []
     for item in decision.gates:
         name, value, bound = words.gate(item)
-        mark = ":green[:material/check_circle:] " + gettext("passed") if item.passed else (
-            ":red[:material/cancel:] " + gettext("failed")
-        )  # fmt: skip
-        rows.append({gettext("Gate"): name, gettext("Value"): value, gettext("Bound"): bound, gettext("Result"): mark})
+        mark = parts.badge_text(words.state(words.GATE_STATES, "passed" if item.passed else "failed"))
+        rows.append({gettext("Result"): mark, gettext("Gate"): name, gettext("Value"): value, gettext("Bound"): bound})
     st.table(pd.DataFrame(rows), border="horizontal", hide_index=True, alt=gettext("Gates"))
 
 
@@ -303,12 +306,13 @@ def runs() -> None:
     """Every MLflow run with its parameters and metrics."""
     parts.section(gettext("All runs in MLflow"))
     seen = asked.experiment_runs()
-    if not parts.shown(seen, "mlflow", still=gettext("The comparison above comes from the API and still holds.")):
+    found = parts.need(seen, "mlflow", still=gettext("The comparison above comes from the API and still holds."))
+    if found is None:
         return
-    if not seen.value:
+    if not found:
         parts.empty(gettext("MLflow has no runs yet."))
         return
-    frame, measured, given = tables.experiment_runs(seen.value)
+    frame, measured, given = tables.experiment_runs(found)
     grids.grid(frame, _run_columns(measured, given), "runs-grid", dark=session.dark(), height=360)
     cover = {gettext("What"): gettext("All runs in MLflow")}
     parts.downloads(lambda: frame, "runs", cover, "runs")
@@ -331,21 +335,21 @@ def audit() -> None:
     """Who moved the champion, when, why."""
     parts.section(gettext("Who moved the champion, and why"))
     seen = asked.promotions()
-    if not parts.shown(seen, "promotions"):
+    moves = parts.need(seen, "promotions")
+    if moves is None:
         return
-    if not seen.value:
+    if not moves:
         st.caption(gettext("Nothing has been promoted yet."))
         return
-    frame = pd.DataFrame([_audit_row(item) for item in sorted(seen.value, key=lambda item: item.at, reverse=True)])
+    frame = pd.DataFrame([_audit_row(item) for item in sorted(moves, key=lambda item: item.at, reverse=True)])
     st.dataframe(frame, hide_index=True, alt=gettext("Who moved the champion, and why"))
     parts.downloads(lambda: frame, "promotions", {gettext("What"): gettext("Audit list")}, "audit")
     parts.source(seen, "GET /v1/promotions")
 
 
 def _audit_row(item: Promotion) -> dict[str, str]:
-    when = item.at.astimezone(dt.UTC)
     return {
-        gettext("When"): f"{day(when.date())}, {moment(item.at)}",
+        gettext("When"): moment(item.at),
         gettext("What"): words.word(words.ACTIONS, item.action),
         gettext("Version"): f"v{item.version}",
         gettext("Before"): f"v{item.previous}" if item.previous else "–",

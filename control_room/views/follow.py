@@ -52,7 +52,7 @@ def follow(dag_id: str, run_id: str, done: Callable[[Run], None] | None = None) 
 def _watch(dag_id: str, run_id: str, was_active: bool) -> None:
     seen = asked.run(dag_id, run_id)
     if seen.value is None:
-        parts.shown(seen, f"run-{dag_id}", still=gettext("The run itself goes on in Airflow."))
+        parts.need(seen, f"run-{dag_id}", still=gettext("The run itself goes on in Airflow."))
         return
     if was_active and not seen.value.active and not seen.stale:
         session.forget("airflow", "runs")
@@ -66,7 +66,7 @@ def _draw(seen: Seen[Run]) -> None:
     assert run is not None
     with st.container(border=True):
         _head(run)
-        with st.grid(min_column_width=150):
+        with st.grid(min_column_width=130):
             for task in run.tasks:
                 _step(task)
         for task in run.tasks:
@@ -108,8 +108,9 @@ def _log(run: Run, task: TaskState) -> None:
     seen = asked.task_log(run.dag_id, run.run_id, task.task_id, task.try_number)
     name = parts.plain(word(TASK_NAMES, task.task_id))
     with st.expander(gettext("Log of “{task}”").format(task=name), expanded=True, icon=":material/terminal:"):
-        if parts.shown(seen, f"log-{task.task_id}"):
-            lines = (seen.value or "").splitlines()
+        text = parts.need(seen, f"log-{task.task_id}")
+        if text is not None:
+            lines = text.splitlines()
             count = len(lines)
             st.caption(ngettext("Last {count} line", "Last {count} lines", count).format(count=count))
             st.code("\n".join(lines) or gettext("The log is empty."), language=None, height=260)

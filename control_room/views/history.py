@@ -9,7 +9,7 @@ import streamlit as st
 
 from control_room import asked, grids, parts, session, tables
 from control_room.grids import Column
-from control_room.i18n import N_, amount, date_form, day, gettext, moment, number, weekday
+from control_room.i18n import N_, amount, date_form, gettext, moment, number, weekday
 from control_room.words import unit
 from ml.records import HistoryItem, HistoryPage
 
@@ -55,7 +55,7 @@ def filters() -> dict[str, Any]:
 
 
 def _date(label: str, key: str) -> dt.date | None:
-    return st.date_input(label, value=None, format=date_form(), key=key, bind="query-params")  # type: ignore[return-value]
+    return st.date_input(label, value=None, format=date_form(), key=key, bind="query-params")
 
 
 def _choice(label: str, options: Any, key: str) -> str | None:
@@ -94,10 +94,10 @@ def page(chosen: dict[str, Any]) -> HistoryPage | None:
     cursor, limit = st.query_params.get("cursor"), st.session_state["limit"]
     question = ("history", signature, cursor)
     seen = session.ask_api(question, lambda api: api.history(chosen, cursor, limit), seconds=10)
-    if not parts.shown(seen, "history", still=gettext("New predictions are answered and kept as before.")):
-        return None
-    parts.source(seen, "GET /historical-predictions")
-    return seen.value
+    found = parts.need(seen, "history", still=gettext("New predictions are answered and kept as before."))
+    if found is not None:
+        parts.source(seen, "GET /historical-predictions")
+    return found
 
 
 def table(found: HistoryPage | None, chosen: dict[str, Any]) -> None:
@@ -174,7 +174,7 @@ def _lineage(item: HistoryItem) -> dict[str, str]:
         gettext("Model"): f"v{parts.plain(item.model_version)}",
         gettext("Data version"): f"`{parts.plain(item.data_version)}`",
         gettext("Asked by"): parts.plain(item.source),
-        gettext("Asked at"): f"{day(item.created_at.date())}, {moment(item.created_at)}",
+        gettext("Asked at"): moment(item.created_at),
         gettext("Request id"): f"`{parts.plain(item.request_id)}`",
     }
 

@@ -79,12 +79,11 @@ def way() -> str:
 
 def _catalog() -> Catalog | None:
     seen = asked.catalog()
-    if not parts.shown(seen, "catalog"):
-        return None
-    if not seen.value.series:
+    catalog = parts.need(seen, "catalog")
+    if catalog is not None and not catalog.series:
         parts.empty(gettext("There is nothing to predict yet."), "pages/upload.py", gettext("Load your sales"))
         return None
-    return seen.value
+    return catalog
 
 
 def _first_day(catalog: Catalog) -> dt.date:
@@ -113,7 +112,7 @@ def one_day() -> None:
                 st.session_state["day-answer"] = (row, replies[0])
                 session.forget("api", "history")
     with answer:
-        _day_answer(catalog)
+        _day_answer(catalog, row)
 
 
 def _day_question(catalog: Catalog) -> PredictionInput:
@@ -130,7 +129,7 @@ def _day_question(catalog: Catalog) -> PredictionInput:
     )
     past = asked.sales(store, product, _since(catalog)).value or ()
     return PredictionInput(
-        date=date,  # type: ignore[arg-type]
+        date=date,
         store=store,
         product=product,
         price=_price(info),
@@ -187,12 +186,15 @@ def _number_or_text(text: str) -> float | str:
         return text
 
 
-def _day_answer(catalog: Catalog) -> None:
+def _day_answer(catalog: Catalog, asked_now: PredictionInput) -> None:
     kept: tuple[PredictionInput, Answer | RowError] | None = st.session_state.get("day-answer")
     if kept is None:
-        parts.empty(gettext("Choose a day and press Predict: the answer comes here, with how sure it is."))
+        st.caption(gettext("Choose a day and press Predict: the answer comes here, with how sure it is."))
+        _only_past(catalog, asked_now)
         return
     row, answer = kept
+    if row != asked_now:
+        st.info(gettext("The settings have changed since. Press Predict to ask again."), icon=":material/update:")
     if isinstance(answer, RowError):
         st.error(f"{parts.plain(answer.field or '')} {parts.plain(answer.message)}", icon=":material/error:")
         return
@@ -201,6 +203,14 @@ def _day_answer(catalog: Catalog) -> None:
     parts.chart(charts.forecast_chart(actual.value or (), [answer], dark=session.dark()), "day-chart")
     parts.source(actual, "GET /v1/sales")
     _snippets("/predict", prediction_body(row))
+
+
+def _only_past(catalog: Catalog, row: PredictionInput) -> None:
+    """What sold lately, while nothing has been asked."""
+    actual = asked.sales(row.store, row.product, _since(catalog))
+    if actual.value:
+        parts.chart(charts.forecast_chart(actual.value, [], dark=session.dark()), "past-chart")
+        parts.source(actual, "GET /v1/sales")
 
 
 def _answer_card(answer: Answer, actual: Sequence[SalesPoint]) -> None:
@@ -317,8 +327,13 @@ def _changed(before: pd.DataFrame, after: pd.DataFrame) -> list[Override]:
     changed = [name for name in ("price", "promotion") if name in before]
     rows = after[(after[changed] != before[changed]).any(axis=1)]
     return [
-        Override(date=row["date"], **{name: float(row[name]) for name in changed}) for row in rows.to_dict("records")
+        Override(date=row["date"], price=_value(row, "price"), promotion=_value(row, "promotion"))
+        for row in rows.to_dict("records")
     ]
+
+
+def _value(row: dict[Any, Any], name: str) -> float | None:
+    return float(row[name]) if name in row else None
 
 
 def _days_answer(catalog: Catalog, request: ForecastRequest, reply: ForecastReply) -> None:

@@ -139,9 +139,9 @@ def _paused(dag_id: str) -> None:
     st.warning(text.format(name=name), icon=":material/pause_circle:")
     if st.button(gettext("Unpause {name}").format(name=name), key=f"unpause-{dag_id}", icon=":material/play_circle:"):
         airflow = session.services().airflow
-        parts.attempt(lambda: airflow.unpause(dag_id) or True, f"unpause-{dag_id}")
-        session.forget("airflow")
-        st.rerun()
+        if parts.attempt(lambda: airflow.unpause(dag_id), f"unpause-{dag_id}"):
+            session.forget("airflow")
+            st.rerun()
 
 
 def _past_durations(dag_id: str) -> str:

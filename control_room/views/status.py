@@ -13,7 +13,7 @@ from control_room.live import Seen
 from control_room.views import banner
 from control_room.views.choose import series_choice
 from control_room.words import DAG_NAMES, PART_NAMES, PART_STATES, RUN_STATES, state, unit, word
-from ml.records import ETL_DAG, RETRAIN_DAG, Health, ModelReport, PartHealth, Run
+from ml.records import ETL_DAG, RETRAIN_DAG, Answer, Health, ModelReport, PartHealth, Run
 
 DAYS_BACK = 60
 # The seal: golden rows may differ by rounding, not by more (units).
@@ -116,9 +116,10 @@ def _accuracy(seen: Seen[ModelReport]) -> None:
         percent(own.wape),
         delta=None if naive is None else percent(own.wape - naive.wape, signed=True),
         delta_color="inverse",
-        delta_description=None if naive is None else gettext("against seasonal naive"),
         help=gettext("Sum of absolute errors over sum of sales, on past weeks the model had not seen."),
     )
+    if naive is not None:
+        error.caption(gettext("seasonal naive: {wape}").format(wape=percent(naive.wape)))
     held.metric(
         gettext("In the 80 % interval"),
         percent(own.coverage.get("80")),
@@ -157,21 +158,21 @@ def _seal(parity: float | None) -> str:
 
 def outlook() -> None:
     parts.section(gettext("Last {days} days and what comes next").format(days=DAYS_BACK))
-    catalog = asked.catalog()
-    if not parts.shown(catalog, "catalog"):
+    known = parts.need(asked.catalog(), "catalog")
+    if known is None:
         return
-    if not catalog.value.series:
+    if not known.series:
         parts.empty(gettext("No sales data has been published yet."), "pages/upload.py", gettext("Load your sales"))
         return
-    store, product = series_choice(catalog.value)
-    _outlook_chart(catalog.value, store, product)
+    store, product = series_choice(known)
+    _outlook_chart(known, store, product)
 
 
 def _outlook_chart(catalog: Catalog, store: str, product: str) -> None:
     since = catalog.date_to - dt.timedelta(days=DAYS_BACK - 1) if catalog.date_to else None
     actual = asked.sales(store, product, since)
     health = asked.health()
-    answers = ()
+    answers: tuple[Answer, ...] = ()
     forecast = None
     if health.value and health.value.champion and health.value.data_version:
         forecast = asked.standing_forecast(store, product, health.value.champion.version, health.value.data_version)
@@ -195,7 +196,7 @@ def services() -> None:
     """One tile per part: state, latency, age, what it says."""
     parts.section(gettext("Services"))
     seen, found = banner.parts()
-    with st.grid(min_column_width=190):
+    with st.grid(min_column_width=150):
         for part in found:
             _tile(part)
     parts.source(seen, "GET /health")
@@ -224,11 +225,12 @@ def last_runs() -> None:
 def _runs_of(dag_id: str) -> None:
     st.markdown(f"**{word(DAG_NAMES, dag_id)}**")
     seen = asked.runs(dag_id)
-    if not parts.shown(seen, f"runs-{dag_id}", still=gettext("Forecasts go on without it.")):
+    runs = parts.need(seen, f"runs-{dag_id}", still=gettext("Forecasts go on without it."))
+    if runs is None:
         return
-    for run in seen.value[:4]:
+    for run in runs[:4]:
         st.markdown(_run_line(run))
-    if not seen.value:
+    if not runs:
         st.caption(gettext("It has not run yet."))
     parts.source(seen, "Airflow")
 

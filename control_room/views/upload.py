@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from control_room import asked, exports, parts, session
-from control_room.i18n import gettext, moment, ngettext, number, percent, size
+from control_room.i18n import N_, gettext, moment, ngettext, number, percent, size
 from control_room.views import follow
 from control_room.words import (
     ROLE_NAMES,
@@ -25,7 +25,7 @@ from ml.errors import ControlRoomError
 from ml.records import ETL_DAG, ROLES, Finding, Mapping, Preflight, ReadOptions, Upload
 
 FINDINGS_SHOWN = 10
-SEPARATORS = {",": "comma  ,", ";": "semicolon  ;", "\t": "tab", "|": "pipe  |"}
+SEPARATORS = {",": N_("comma  ,"), ";": N_("semicolon  ;"), "\t": N_("tab"), "|": N_("pipe  |")}
 ENCODINGS = ("utf-8", "cp1252", "iso-8859-1", "utf-16")
 DATE_ORDERS = {"ymd": "2026-01-31", "dmy": "31/01/2026", "mdy": "01/31/2026"}
 
@@ -131,9 +131,9 @@ def in_hand() -> None:
     if not upload_id:
         return
     seen = session.ask_api(("upload", upload_id), lambda api: api.upload(upload_id), seconds=5)
-    if not parts.shown(seen, "upload"):
+    upload = parts.need(seen, "upload")
+    if upload is None:
         return
-    upload: Upload = seen.value
     parts.section(parts.plain(upload.filename))
     _verdict(upload)
     _figures(upload.preflight)
@@ -221,7 +221,12 @@ def _options(upload: Upload) -> ReadOptions:
     values: dict[str, Any] = {}
     with st.grid(min_column_width=200):
         if is_text:
-            values["separator"] = _option(gettext("Separator"), SEPARATORS, asked_for.separator, used.separator)
+            values["separator"] = _option(
+                gettext("Separator"),
+                {mark: gettext(name) for mark, name in SEPARATORS.items()},
+                asked_for.separator,
+                used.separator,
+            )
             values["encoding"] = _option(
                 gettext("Encoding"), {name: name for name in ENCODINGS}, asked_for.encoding, used.encoding
             )
@@ -236,11 +241,11 @@ def _options(upload: Upload) -> ReadOptions:
     return ReadOptions(**values)
 
 
-def _option(label: str, known: dict[str, str], asked_for: str | None, used: str | None) -> str | None:
+def _option(label: str, known: dict[str, str], asked_for: str | None, used: str | None) -> Any:
     """One way of reading; the first choice is to detect it, and says what was detected."""
     detected = gettext("detected: {value}").format(value=known.get(used or "", used) or "–")
     choices = [None, *known, *([asked_for] if asked_for and asked_for not in known else [])]
-    names = {None: detected, **known}
+    names: dict[Any, str] = {None: detected, **known}
     return st.selectbox(
         label, choices, index=choices.index(asked_for), format_func=lambda choice: names.get(choice, choice)
     )
@@ -374,13 +379,14 @@ def _etl_outcome(run: Any) -> None:
 def list_of_uploads() -> None:
     parts.section(gettext("Files loaded so far"))
     seen = asked.uploads()
-    if not parts.shown(seen, "uploads"):
+    uploads = parts.need(seen, "uploads")
+    if uploads is None:
         return
-    if not seen.value:
+    if not uploads:
         parts.empty(gettext("No file has been loaded yet. The template above shows what one looks like."))
         return
     picked = st.dataframe(
-        _upload_frame(seen.value),
+        _upload_frame(uploads),
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
@@ -391,7 +397,7 @@ def list_of_uploads() -> None:
     rows = picked.selection.rows
     if rows and st.session_state.get("picked-row") != rows:
         st.session_state["picked-row"] = rows
-        _open(seen.value[rows[0]])
+        _open(uploads[rows[0]])
 
 
 def _upload_frame(uploads: tuple[Upload, ...]) -> pd.DataFrame:

@@ -240,7 +240,7 @@ class FakeApi:
         champion = None if self.world.empty else r.ModelRef(
             name="sales", version=self.world.champion, alias="champion", run_id="run7"
         )  # fmt: skip
-        names = ("database", "lake", "mlflow", "airflow")
+        names = ("api", "champion", "mlflow", "airflow", "object store", "database")
         parts = [
             r.PartHealth(
                 name=name, state="down" if name in self.world.down else "ok", latency_ms=3.4 + 9 * index,
@@ -448,9 +448,10 @@ class FakeAirflow:
         self.world.asked("airflow", "paused")
         return self.world.paused
 
-    def unpause(self, dag_id: str) -> None:
+    def unpause(self, dag_id: str) -> bool:
         self.world.asked("airflow", "unpause")
         self.world.paused = False
+        return True
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
         self.world.asked("airflow", "log")

@@ -20,18 +20,7 @@ import xlsxwriter
 
 from ml.errors import FileRefused
 from ml.findings import FINDING_CODES, FINDING_HINTS, Fact, finding, refused, shown
-from ml.reading import (
-    FIELD_LIMIT,
-    INVISIBLE,
-    Table,
-    left_out,
-    match_columns,
-    no_bad_rows,
-    raw_text,
-    read_table,
-    reasons,
-    safe_name,
-)
+from ml.reading import FIELD_LIMIT, Table, match_columns, read_table, safe_name
 from ml.records import (
     DEFAULT_PRODUCT,
     DEFAULT_STORE,
@@ -46,7 +35,10 @@ from ml.records import (
     Severity,
     Verdict,
 )
+from ml.table import left_out, no_bad_rows, raw_text, reasons
 from ml.values import (
+    INVISIBLE,
+    Dates,
     Decimal,
     Numbers,
     as_text,
@@ -363,7 +355,7 @@ def _dates(check: _Check, source: str) -> pl.Series:
     return values
 
 
-def _say_how_dates_were_read(check: _Check, source: str, read: Any) -> None:
+def _say_how_dates_were_read(check: _Check, source: str, read: Dates) -> None:
     check.dialect["date_order"] = read.order
     if read.written == "serial":
         at = int(read.values.is_not_null().arg_max() or 0)

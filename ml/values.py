@@ -15,6 +15,7 @@ Decimal = Literal[".", ","]
 Order = Literal["ymd", "dmy", "mdy"]
 
 SAMPLE = 2_000  # values that decide how a column is written; the rest is then held to it
+INVISIBLE = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"  # regex class, never seen
 _SPACES = " \u00a0\u202f\u2009'’"  # signs that group thousands besides . and ,
 
 

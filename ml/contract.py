@@ -13,11 +13,11 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import xlsxwriter
 
+from ml.crosschecks import derived_mismatch, revenue_off
 from ml.errors import FileRefused
 from ml.findings import FINDING_CODES, FINDING_HINTS, Fact, finding, refused, shown
 from ml.reading import FIELD_LIMIT, Table, match_columns, read_table, safe_name
@@ -27,7 +27,6 @@ from ml.records import (
     ROLES,
     ColumnMatch,
     Finding,
-    Frequency,
     Mapping,
     Preflight,
     Purpose,
@@ -35,6 +34,7 @@ from ml.records import (
     Severity,
     Verdict,
 )
+from ml.spacing import Spacing, series_keys, spacing
 from ml.table import left_out, no_bad_rows, raw_text, reasons
 from ml.values import (
     INVISIBLE,
@@ -49,7 +49,7 @@ from ml.values import (
     read_flags,
     read_numbers,
 )
-from ml.vocabulary import WEAK, counts_things, meaning_of, plain_name, says_percent, words
+from ml.vocabulary import WEAK, counts_things, meaning_of, plain_name, says_percent
 
 __all__ = ["FINDING_CODES", "FINDING_HINTS", "Checked", "check_file", "rejected_csv", "rejected_xlsx"]
 
@@ -190,6 +190,7 @@ class _Check:
     problems: list[_Problem] = field(default_factory=list)
     columns: dict[str, pl.Series] = field(default_factory=dict)
     dialect: dict[str, Any] = field(default_factory=dict)
+    revenue: dict[str, Numbers] = field(default_factory=dict)
 
     def raw(self, column: str) -> pl.Series:
         return self.table.frame[column]
@@ -574,152 +575,45 @@ def _check_unused(check: _Check, mapping: Mapping) -> None:
     for column in check.table.frame:
         if column.name in used:
             continue
-        if column.dtype == pl.String:
-            _say_formulas(check, column.name, column, column)
         meaning = meaning_of(column.name)
+        plain = False
+        if meaning.kind == "revenue" and check.source.purpose == "training":
+            numbers = check.revenue[column.name] = read_numbers(column, check.source.options.decimal)
+            plain = not numbers.values.has_nulls()
+        if column.dtype == pl.String and not plain:
+            _say_formulas(check, column.name, column, column)
         if meaning.derived:
             _check_derived(check, column, meaning.kind)
 
 
-_WEEKDAYS = [
-    ("lu", "mon", "l"), ("mar", "tu", "m"), ("mi", "we", "x"), ("ju", "th", "j"), ("vi", "fr", "v"), ("sa", "sat", "s"),
-    ("do", "su", "d"),
-]  # fmt: skip
-
-
-def _derived_ways(kind: str) -> list[pl.Expr]:
-    """The numbers that a part of the date may be written as."""
-    date = pl.col("date")
-    weekday = date.dt.weekday()
-    ways: dict[str, list[pl.Expr]] = {
-        "weekday": [weekday, weekday - 1, weekday % 7, weekday % 7 + 1],
-        "month": [date.dt.month()],
-        "year": [date.dt.iso_year(), date.dt.year()],
-        "day": [date.dt.day()],
-        "week": [date.dt.week(), (date.dt.ordinal_day() + 6) // 7],
-        "quarter": [date.dt.quarter()],
-        "weekend": [(weekday >= 6).cast(pl.Int8)],
-    }
-    return ways[kind]
-
-
 def _check_derived(check: _Check, column: pl.Series, kind: str) -> None:
     """A weekday, month … column is compared with the date, whatever convention it follows, and never used."""
-    said = _weekday_numbers(column) if kind == "weekday" else read_flags(column).values
-    frame = pl.DataFrame({"date": check.columns["date"], "said": said})
-    frame = frame.select("said", **{f"w{i}": way.cast(pl.Float64) for i, way in enumerate(_derived_ways(kind))})
-    masks = [(frame["said"] != frame[name]).fill_null(False) for name in frame.columns[1:]]
-    best = min(masks, key=lambda mask: int(mask.sum()))
-    if frame["said"].count() and best.any():
-        check.say_rows("derived_mismatch", "fix", column.name, best)
+    off = derived_mismatch(column, check.columns["date"], kind)
+    if off is not None and off.any():
+        check.say_rows("derived_mismatch", "fix", column.name, off)
     else:
         check.say("derived_ignored", "info", column=column.name)
 
 
-def _weekday_numbers(column: pl.Series) -> pl.Series:
-    """Weekdays as 1 (Monday) to 7, from names in Spanish or English, or the numbers as they are."""
-    distinct = as_text(column).drop_nulls().unique()
-    numbers = [_weekday_number(cell) for cell in distinct]
-    values = pl.Series(numbers, dtype=pl.Float64)
-    return as_text(column).replace_strict(distinct, values, return_dtype=pl.Float64)
-
-
-def _weekday_number(cell: str) -> float | None:
-    name = "".join(words(cell))
-    if name.isdigit():
-        return float(name[:3])
-    for number, starts in enumerate(_WEEKDAYS, 1):
-        if name == starts[2] or name.startswith(starts[:2]):
-            return float(number)
-    return None
-
-
-def _check_revenue(check: _Check, mapping: Mapping) -> None:
+def _check_revenue(check: _Check) -> None:
     """Revenue is never used, but where it is not units × price one of the three is wrong."""
     if "price" not in check.columns or "sales" not in check.columns:
         return
-    for source in check.table.frame.columns:
-        if meaning_of(source).kind != "revenue" or source in {*mapping.roles.values(), *mapping.regressors}:
-            continue
-        frame = pl.DataFrame(
-            {
-                "said": read_numbers(check.raw(source), check.source.options.decimal).values,
-                "units": check.columns["sales"],
-                "price": check.columns["price"],
-            }
-        ).with_columns(expected=pl.col("units") * pl.col("price"))
-        # a price rounded to cents is off by half a cent for every unit
-        slack = 0.02 + 0.005 * pl.col("units").abs() + 0.01 * pl.col("expected").abs()
-        off = frame.select((pl.col("said") - pl.col("expected")).abs() > slack).to_series().fill_null(False)
+    for source, numbers in check.revenue.items():
+        off, expected, compared = revenue_off(numbers.values, check.columns["sales"], check.columns["price"])
         bad = check.bad()
         off = off if bad is None else off & ~bad
-        _say_revenue(check, source, off, frame)
-
-
-def _say_revenue(check: _Check, source: str, off: pl.Series, frame: pl.DataFrame) -> None:
-    if not off.any():
-        return
-    compared = frame.select((pl.col("said") + pl.col("expected")).is_finite().sum()).item()
-    if int(off.sum()) > 0.5 * compared:
-        check.say("revenue_other_basis", "info", column=source)
-        return
-    expected = frame["expected"][int(off.arg_max() or 0)]
-    check.say_rows("revenue_mismatch", "fix", source, off, expected=f"{expected:.2f}")
+        if int(off.sum()) > 0.5 * compared:
+            check.say("revenue_other_basis", "info", column=source)
+        elif off.any():
+            at = int(off.arg_max() or 0)
+            check.say_rows("revenue_mismatch", "fix", source, off, expected=f"{expected[at]:.2f}")
 
 
 # ---------------------------------------------------------------- rows against each other
 
 
-@dataclass(frozen=True)
-class _Calendar:
-    """How the dates of the used rows lie: ``repeated`` when a date, store and product comes more than once."""
-
-    frequency: Frequency | None
-    missing: int
-    repeated: bool
-    typical_gap: float
-    stores: int
-    products: int
-
-
-def _codes(names: pl.Series) -> tuple[pl.Series, int]:
-    distinct = names.unique(maintain_order=True)
-    if distinct.len() <= 1:
-        return pl.zeros(names.len(), dtype=pl.Int64, eager=True), distinct.len()
-    codes = pl.int_range(distinct.len(), dtype=pl.Int64, eager=True)
-    return names.replace_strict(distinct, codes, return_dtype=pl.Int64), distinct.len()
-
-
-def _keys(frame: pl.DataFrame) -> tuple[pl.Series, int, int, int]:
-    """One number per date, store and product that sorts by series and then by date; and its factors."""
-    store, stores = _codes(frame["store"])
-    product, products = _codes(frame["product"])
-    day = frame["date"].to_physical().cast(pl.Int64)
-    day = day - day.min() if day.len() else day
-    span = int(day.max() or 0) + 1  # type: ignore[arg-type]
-    return (store * products + product) * span + day, span, stores, products
-
-
-def _calendar(frame: pl.DataFrame, keys: pl.Series, span: int, stores: int, products: int) -> _Calendar:
-    ordered = keys.sort().to_numpy()
-    steps = np.diff(ordered)
-    within = np.diff(ordered // span) == 0
-    gaps = steps[within & (steps > 0)]
-    repeated = bool((steps == 0).any())
-    if not gaps.size:  # every series has one date: the dates of all of them together must do
-        gaps = np.diff(np.unique(frame["date"].to_physical().to_numpy()))
-        missing_from = gaps[:0]
-    else:
-        missing_from = gaps
-    if not gaps.size:
-        return _Calendar(None, 0, repeated, 0.0, stores, products)
-    weekly = bool((gaps % 7 == 0).mean() >= 0.8)
-    step = 7 if weekly else 1
-    missing = int(np.maximum(missing_from // step - 1, 0).sum())
-    return _Calendar("W" if weekly else "D", missing, repeated, float(np.median(gaps)), stores, products)
-
-
-def _leave_out_repeats(check: _Check, frame: pl.DataFrame, keys: pl.Series, used: pl.Series | None) -> None:
+def _leave_out_repeats(check: _Check, keys: pl.Series, used: pl.Series | None) -> None:
     """Copies of a row go, the first stays; rows for one key that do not agree all go."""
     full = keys if used is None else _scatter(keys, used)
     same = full.is_not_null() & full.is_duplicated()
@@ -756,17 +650,17 @@ def _used(check: _Check) -> tuple[pl.DataFrame, pl.Series | None]:
 
 def _conclude(check: _Check, matches: tuple[ColumnMatch, ...], mapping: Mapping) -> Checked:
     frame, used = _used(check)
-    keys, span, stores, products = _keys(frame)
-    calendar = _calendar(frame, keys, span, stores, products)
-    if calendar.repeated:
-        _leave_out_repeats(check, frame, keys, used)
+    keys = series_keys(frame)
+    found = spacing(frame, keys)
+    if found.repeated:
+        _leave_out_repeats(check, keys.values, used)
         frame, _ = _used(check)
-        calendar = _calendar(frame, *_keys(frame))
+        found = spacing(frame, series_keys(frame))
     if check.source.purpose == "training":
-        _check_revenue(check, mapping)
+        _check_revenue(check)
     seen = {"columns": matches, "mapping": mapping}
-    if check.source.purpose == "training" and _monthly(frame, calendar):
-        days = round(calendar.typical_gap)
+    if check.source.purpose == "training" and _monthly(frame, found):
+        days = round(found.typical_gap)
         return _refuse(check.source, check.table, finding("frequency_unsupported", "reject", days=days), **seen)
     rejected = _rejected(check)
     if not frame.height:
@@ -780,12 +674,12 @@ def _conclude(check: _Check, matches: tuple[ColumnMatch, ...], mapping: Mapping)
         rows_total=frame.height + rejected.height,
         rows_used=frame.height,
         rows_rejected=rejected.height,
-        frequency=calendar.frequency,
+        frequency=found.frequency,
         date_from=frame["date"].min(),
         date_to=frame["date"].max(),
-        stores=calendar.stores,
-        products=calendar.products,
-        missing_days=calendar.missing,
+        stores=found.stores,
+        products=found.products,
+        missing_days=found.missing,
         preview=_preview(frame),
         **seen,
     )
@@ -801,8 +695,8 @@ def _verdict(findings: tuple[Finding, ...]) -> Verdict:
     return next((verdict for severity, verdict in verdicts if severity in severities), "OK")
 
 
-def _monthly(frame: pl.DataFrame, calendar: _Calendar) -> bool:
-    return calendar.typical_gap >= 28 and frame["date"].n_unique() >= 3
+def _monthly(frame: pl.DataFrame, found: Spacing) -> bool:
+    return found.typical_gap >= 28 and frame["date"].n_unique() >= 3
 
 
 def _preview(frame: pl.DataFrame) -> tuple[dict[str, Any], ...]:

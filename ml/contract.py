@@ -34,7 +34,7 @@ from ml.records import (
     Severity,
     Verdict,
 )
-from ml.spacing import Spacing, series_keys, spacing
+from ml.spacing import Keys, Spacing, all_names, series_keys, spacing
 from ml.table import left_out, no_bad_rows, raw_text, reasons
 from ml.values import (
     INVISIBLE,
@@ -191,6 +191,7 @@ class _Check:
     columns: dict[str, pl.Series] = field(default_factory=dict)
     dialect: dict[str, Any] = field(default_factory=dict)
     revenue: dict[str, Numbers] = field(default_factory=dict)
+    codes: dict[str, pl.Series] = field(default_factory=dict)
 
     def raw(self, column: str) -> pl.Series:
         return self.table.frame[column]
@@ -316,11 +317,11 @@ def _read_columns(check: _Check, mapping: Mapping) -> None:
     roles = mapping.roles
     check.columns["date"] = _dates(check, roles["date"])
     for role, default in (("store", DEFAULT_STORE), ("product", DEFAULT_PRODUCT)):
-        check.columns[role] = (
-            _names(check, role, roles[role])
-            if role in roles
-            else pl.repeat(default, check.table.frame.height, dtype=pl.String, eager=True)
-        )
+        if role in roles:
+            check.columns[role], check.codes[role] = _names(check, role, roles[role])
+        else:
+            check.columns[role] = pl.repeat(default, check.table.frame.height, dtype=pl.String, eager=True)
+            check.codes[role] = pl.zeros(check.table.frame.height, dtype=pl.Int64, eager=True)
     numbers = _read_together(check, [roles[r] for r in ("sales", "price") if r in roles and _wanted(check, r)])
     if "sales" in roles and _wanted(check, "sales"):
         check.columns["sales"] = _sales(check, roles["sales"], numbers[roles["sales"]])
@@ -370,10 +371,10 @@ def _say_how_dates_were_read(check: _Check, source: str, read: Dates) -> None:
         check.say("time_dropped", "fix", column=source, count=read.timed)
 
 
-def _names(check: _Check, role: str, source: str) -> pl.Series:
-    """Store or product names: trimmed, without invisible characters, one way of writing accents."""
+def _names(check: _Check, role: str, source: str) -> tuple[pl.Series, pl.Series]:
+    """Store or product names: trimmed, without invisible characters, one way of writing accents; and their codes."""
     raw = as_text(check.raw(source))
-    distinct = raw.drop_nulls().unique()
+    distinct, codes = all_names(raw)
     visible = distinct.str.replace_all(f"[{INVISIBLE}]", "")
     trimmed = visible.str.strip_chars()
     clean = trimmed.str.normalize("NFC")
@@ -386,10 +387,14 @@ def _names(check: _Check, role: str, source: str) -> pl.Series:
         changed = distinct.filter((before != after) & (after != ""))
         if changed.len():
             check.say_rows(code, "fix", source, raw.is_in(changed.implode()))
-    names = raw if (clean == distinct).all() else raw.replace_strict(distinct, clean, return_dtype=pl.String)
-    check.leave_out(names.is_null() | (names == ""), f"{role}_empty", source)
-    _say_similar(check, source, clean.unique())
-    return names
+    names = raw
+    if not (clean == distinct).all():
+        names = raw.replace_strict(distinct, clean, return_dtype=pl.String)
+        clean, codes = all_names(names)
+    if names.has_nulls() or (clean == "").any():
+        check.leave_out(names.is_null() | (names == ""), f"{role}_empty", source)
+    _say_similar(check, source, clean)
+    return names, codes
 
 
 def _say_similar(check: _Check, source: str, names: pl.Series) -> None:
@@ -642,20 +647,25 @@ def _scatter(values: pl.Series, where: pl.Series) -> pl.Series:
 # ---------------------------------------------------------------- the result
 
 
-def _used(check: _Check) -> tuple[pl.DataFrame, pl.Series | None]:
-    frame = pl.DataFrame([column.alias(name) for name, column in check.columns.items()])
+def _used(check: _Check) -> tuple[pl.DataFrame, Keys, pl.Series | None]:
+    """The rows that are used so far, their keys, and where they are in the table (``None``: everywhere)."""
+    columns, codes = check.columns, check.codes
     bad = check.bad()
-    return (frame, None) if bad is None else (frame.filter(~bad), ~bad)
+    used = None if bad is None else ~bad
+    if used is not None:
+        columns = {name: column.filter(used) for name, column in columns.items()}
+        codes = {role: column.filter(used) for role, column in codes.items()}
+    frame = pl.DataFrame([column.alias(name) for name, column in columns.items()])
+    return frame, series_keys(frame["date"], codes["store"], codes["product"]), used
 
 
 def _conclude(check: _Check, matches: tuple[ColumnMatch, ...], mapping: Mapping) -> Checked:
-    frame, used = _used(check)
-    keys = series_keys(frame)
-    found = spacing(frame, keys)
+    frame, keys, used = _used(check)
+    found = spacing(keys)
     if found.repeated:
         _leave_out_repeats(check, keys.values, used)
-        frame, _ = _used(check)
-        found = spacing(frame, series_keys(frame))
+        frame, keys, used = _used(check)
+        found = spacing(keys)
     if check.source.purpose == "training":
         _check_revenue(check)
     seen = {"columns": matches, "mapping": mapping}

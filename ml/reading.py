@@ -7,13 +7,14 @@ header of an ordinary file is row 1); Parquet, which has no rows to look at, is 
 
 from __future__ import annotations
 
+import operator
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import polars as pl
-import polars.selectors as cs
 import pyarrow as pa
 import pyarrow.parquet
 
@@ -95,9 +96,12 @@ def _unusable(frame: pl.DataFrame, damaged: bool) -> Iterator[tuple[str, str | N
             yield "field_too_long", column.name, column.str.len_chars() > FIELD_LIMIT, {"limit": FIELD_LIMIT}
     for column in texts if damaged else []:
         yield "encoding_invalid", column.name, column.str.contains("\ufffd", literal=True), {}
-    if frame.width and frame.height and blank(frame.to_series(0)).any():  # one column first: mostly that settles it
-        empty = pl.all_horizontal((cs.string() == "").fill_null(True), (~cs.string()).is_null())
-        yield "row_empty", None, frame.select(empty).to_series(), {}
+    if frame.width and _empty_cells(frame.to_series(0)).any():  # one column first: mostly that settles it
+        yield "row_empty", None, reduce(operator.and_, map(_empty_cells, frame)), {}
+
+
+def _empty_cells(column: pl.Series) -> pl.Series:
+    return (column == "").fill_null(True) if column.dtype == pl.String else column.is_null()
 
 
 def _without_unusable(table: Table, damaged: bool = False) -> Table:

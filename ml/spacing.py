@@ -25,42 +25,42 @@ class Spacing:
     products: int
 
 
+def all_names(column: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """The different names of a column, and for each row a small number that stands for its name (null stays null)."""
+    local = pl.Categorical(pl.Categories.random())  # not the process-wide one, which would only grow
+    coded = column.cast(local)
+    return coded.drop_nulls().unique().cast(pl.String), coded.to_physical().cast(pl.Int64)
+
+
 @dataclass(frozen=True)
 class Keys:
     """One number per date, store and product that sorts by series and then by date: series × ``span`` + day."""
 
     values: pl.Series
+    dates: pl.Series
     span: int
     stores: int
     products: int
 
 
-def _codes(names: pl.Series) -> tuple[pl.Series, int, int]:
-    """A small number per name, one more than the largest of them, and how many there are."""
-    local = pl.Categorical(pl.Categories.random())  # not the process-wide one, which would only grow
-    codes = names.cast(local).to_physical().cast(pl.Int64)
-    return codes, int(codes.max() or 0) + 1, codes.n_unique()  # type: ignore[arg-type]
-
-
-def series_keys(frame: pl.DataFrame) -> Keys:
-    """Number the rows of a frame with ``date``, ``store`` and ``product``, none of them null."""
-    store, _, stores = _codes(frame["store"])
-    product, width, products = _codes(frame["product"])
-    day = frame["date"].to_physical().cast(pl.Int64)
+def series_keys(dates: pl.Series, store: pl.Series, product: pl.Series) -> Keys:
+    """Number the rows from their dates and the codes of store and product, none of them null."""
+    day = dates.to_physical().cast(pl.Int64)
     day = day - day.min() if day.len() else day
-    span = int(day.max() or 0) + 1  # type: ignore[arg-type]
-    return Keys((store * width + product) * span + day, span, stores, products)
+    span, width = (int(column.max() or 0) + 1 for column in (day, product))  # type: ignore[arg-type]
+    values = (store * width + product) * span + day
+    return Keys(values, dates, span, store.n_unique(), product.n_unique())
 
 
-def spacing(frame: pl.DataFrame, keys: Keys) -> Spacing:
+def spacing(keys: Keys) -> Spacing:
     """Look at the gaps between the dates of each series; where every series has one date, at those of all of them.
 
     Examples
     --------
     >>> import datetime as dt
-    >>> days = [dt.date(2026, 1, 5), dt.date(2026, 1, 12), dt.date(2026, 1, 26)]
-    >>> frame = pl.DataFrame({"date": days, "store": "a", "product": "b"})
-    >>> found = spacing(frame, series_keys(frame))
+    >>> days = pl.Series([dt.date(2026, 1, 5), dt.date(2026, 1, 12), dt.date(2026, 1, 26)])
+    >>> one = pl.Series([0, 0, 0])
+    >>> found = spacing(series_keys(days, store=one, product=one))
     >>> found.frequency, found.missing
     ('W', 1)
     """
@@ -70,7 +70,7 @@ def spacing(frame: pl.DataFrame, keys: Keys) -> Spacing:
     gaps = steps[(np.diff(ordered // keys.span) == 0) & (steps > 0)]
     inside = gaps.size > 0
     if not inside:
-        gaps = np.diff(frame["date"].unique().sort().to_physical().to_numpy())
+        gaps = np.diff(keys.dates.unique().sort().to_physical().to_numpy())
     if not gaps.size:
         return Spacing(None, 0, repeated, 0.0, keys.stores, keys.products)
     weekly = bool((gaps % 7 == 0).mean() >= WEEKLY_SHARE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from control_room import session
+from control_room import address, session
 from control_room.i18n import LANGUAGES, N_, gettext
 from control_room.views import banner, status
 
@@ -33,10 +33,10 @@ def status_page() -> None:
     """Home: what is true now, the champion, what sells next, services, last runs, first steps."""
     status.lead()
     status.first_steps()
-    champion, outlook = st.columns([2, 3], gap="medium")
-    with champion:
+    grid = st.grid(3, min_column_width=270, gap="medium")
+    with grid.cell():
         status.champion_card()
-    with outlook:
+    with grid.cell(column_span=2):
         status.outlook()
     status.services()
     status.last_runs()
@@ -44,16 +44,16 @@ def status_page() -> None:
 
 def language_switch() -> None:
     """The language of the browser, until another one is chosen; a choice stays in the address (?lang=es)."""
+    address.seed(session.LANGUAGE_KEY, list(LANGUAGES), _browser_language())
     with st.sidebar:
         st.segmented_control(
             "Language · Idioma",
             list(LANGUAGES),
-            default=_browser_language(),
             format_func=LANGUAGES.__getitem__,
             key=session.LANGUAGE_KEY,
             required=True,
-            bind="query-params",
         )
+    address.keep(session.LANGUAGE_KEY, _browser_language())
 
 
 def _browser_language() -> str:
@@ -74,10 +74,14 @@ def navigation() -> st.Page:
 
 
 def main() -> None:
-    st.set_page_config(page_title="Sales control room", page_icon=str(HERE / "icon.svg"), layout="wide")
+    st.set_page_config(
+        page_title="Sales control room", page_icon=str(HERE / "icon.svg"), layout="wide", initial_sidebar_state=250
+    )
     st.html(HERE / "look.css")
     st.logo(str(HERE / "logo.svg"), size="large", icon_image=str(HERE / "icon.svg"))
     language_switch()
+    choose_file = gettext("Choose a file")
+    st.html(f"<style>:root {{ --choose-file: '{choose_file}'; }}</style>")
     page = navigation()
     banner.sidebar()
     if not page._default:

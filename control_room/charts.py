@@ -101,13 +101,14 @@ def _add_bands(figure: go.Figure, answers: Sequence[Answer], colours: Look) -> N
 def _add_actual(figure: go.Figure, actual: Sequence[SalesPoint], colours: Look) -> None:
     if not actual:
         return
+    sold = gettext("sold")
     figure.add_scatter(
         x=[point.date for point in actual],
         y=[point.sales for point in actual],
         mode="lines",
         line={"color": colours.actual, "width": 1.8},
         name=gettext("Actual sales"),
-        customdata=[f"{weekday(point.date)}<br>{gettext('sold')} <b>{amount(point.sales)}</b>" for point in actual],
+        customdata=[_line(point.date, sold, amount(point.sales)) for point in actual],
         hovertemplate="%{customdata}<extra></extra>",
     )
 
@@ -138,9 +139,13 @@ def _error_bars(answers: Sequence[Answer], colours: Look) -> dict[str, object] |
 
 
 def _hover(answer: Answer) -> str:
-    lines = [weekday(answer.date), f"{gettext('forecast')} <b>{amount(answer.prediction)}</b>"]
+    lines = [_line(answer.date, gettext("forecast"), amount(answer.prediction))]
     lines += [f"{level} %: {amount(low)} – {amount(high)}" for level, (low, high) in answer.interval.items()]
     return "<br>".join(lines)
+
+
+def _line(at: dt.date, what: str, value: str) -> str:
+    return f"{weekday(at)}<br>{what} <b>{value}</b>"
 
 
 def _changes_within(
@@ -230,7 +235,7 @@ def segment_chart(segments: Sequence[Segment], *, dark: bool = False) -> Chart:
 
 def _dots(names: list[str], values: dict[str, list[float | None]], dark: bool) -> Chart:
     colours = look(dark)
-    figure = _figure(colours, height=max(200, 110 + 34 * len(names)))
+    figure = _figure(colours, height=max(200, 110 + 34 * len(names)), two_columns=True)
     _add_spans(figure, names, values, colours)
     for model, shares in values.items():
         figure.add_scatter(
@@ -274,7 +279,7 @@ def _dots_alt(names: list[str], values: dict[str, list[float | None]]) -> str:
 # ---------------------------------------------------------------- one style
 
 
-def _figure(colours: Look, height: int) -> go.Figure:
+def _figure(colours: Look, height: int, two_columns: bool = False) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         height=height,
@@ -282,7 +287,8 @@ def _figure(colours: Look, height: int) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": colours.text, "size": 13},
-        legend={"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "x": 0, "title": None},
+        legend={"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "x": 0, "title": None}
+        | ({"entrywidth": 0.45, "entrywidthmode": "fraction"} if two_columns else {}),
         hoverlabel={"align": "left"},
         separators=decimal_mark() + group_mark(),
         bargap=0.35,

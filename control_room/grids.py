@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import streamlit as st
 from st_aggrid import AgGrid, StAggridTheme
 
 from control_room.i18n import N_, gettext, reader
@@ -75,9 +77,20 @@ def grid(
         theme=theme(dark),
         update_on=["selectionChanged"],
         show_toolbar=False,
+        custom_css=_own_font(),
     )
     chosen = reply.selected_rows
     return None if chosen is None or len(chosen) == 0 else dict(pd.DataFrame(chosen).iloc[0])
+
+
+def _own_font() -> dict[str, dict[str, str]]:
+    """Streamlit's own font for the grid's frame, which does not inherit it; from this server, no other."""
+    media = Path(st.__file__).parent / "static" / "static" / "media"
+    found = next(media.glob("SourceSansVF-Upright*.woff2"), None)
+    if found is None:
+        return {}
+    source = f"url('../../static/media/{found.name}') format('woff2')"
+    return {"@font-face": {"font-family": "'Source Sans'", "font-weight": "200 900", "src": source}}
 
 
 def options(columns: list[Column]) -> dict[str, Any]:

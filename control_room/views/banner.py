@@ -68,7 +68,8 @@ def top() -> None:
     """Who is away, what that means, since when the page shows what was known."""
     seen, found = parts()
     for part in away(found):
-        text = f"**{plain(word(PART_NAMES, part.name))}** {gettext('does not answer')}. {consequence(part)}"
+        silent = gettext("does not answer")
+        text = f"**{plain(word(PART_NAMES, part.name))}** {silent}. {consequence(part)}"
         if part.name == "api" and seen.at:
             known = gettext("Last answer {time} ({age}).")
             text += " " + known.format(time=moment(seen.at), age=ago(seen.at))

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from control_room import asked, charts, grids, parts, session, tables, words
+from control_room import address, asked, charts, grids, parts, session, tables, words
 from control_room.grids import Column
 from control_room.i18n import gettext, moment, number
 from ml.records import Decision, ModelInfo, ModelReport, Promotion
@@ -87,15 +87,9 @@ def _pick(models: Sequence[ModelInfo]) -> str:
     versions = [item.version for item in ordered]
     start = next((item.version for item in ordered if "champion" not in item.aliases), versions[0])
     named = {item.version: _model_name(item) for item in ordered}
-    with st.container(horizontal=True):
-        return st.selectbox(
-            gettext("Model under judgement"),
-            versions,
-            index=versions.index(start),
-            format_func=lambda version: named.get(version, version),
-            key="version",
-            bind="query-params",
-            width=340,
+    with st.container(width=380):
+        return address.select(
+            gettext("Model under judgement"), versions, start, "version", lambda version: named.get(version, version)
         )
 
 
@@ -159,10 +153,10 @@ def decide(case: Case | None) -> None:
     """Gates with their numbers, and the two buttons that move the champion."""
     if case is None:
         return
-    gates, buttons = st.columns([3, 2], gap="medium")
-    with gates:
+    grid = st.grid(3, min_column_width=270, gap="medium")
+    with grid.cell(column_span=2):
         _gates(case.report.decision)
-    with buttons:
+    with grid.cell():
         _buttons(case)
 
 
@@ -265,8 +259,8 @@ def by_week_and_fold(case: Case | None) -> None:
     evaluation = case.report.evaluation if case else None
     if evaluation is None:
         return
-    left, right = st.columns(2, gap="medium")
-    with left:
+    grid = st.grid(2, min_column_width=380, gap="medium")
+    with grid.cell():
         parts.section(
             gettext("Week by week"), gettext("How much smaller the challenger's error was; below 0 it was larger.")
         )
@@ -274,7 +268,7 @@ def by_week_and_fold(case: Case | None) -> None:
             parts.chart(charts.weekly_gain_chart(evaluation, dark=session.dark()), "weekly-gain")
         else:
             st.caption(gettext("There was no champion to compare with."))
-    with right:
+    with grid.cell():
         parts.section(gettext("Block by block"), gettext("Error in each block of past weeks; further left is better."))
         parts.chart(charts.fold_chart(evaluation, dark=session.dark()), "folds")
 
@@ -285,16 +279,7 @@ def by_segment(case: Case | None) -> None:
         return
     parts.section(gettext("Where it is better, where worse"))
     kinds = list(dict.fromkeys(item.by for item in evaluation.segments))
-    by = st.segmented_control(
-        gettext("Compare by"),
-        kinds,
-        default=kinds[0],
-        format_func=lambda code: words.word(words.SEGMENT_NAMES, code),
-        key="segment",
-        required=True,
-        bind="query-params",
-        label_visibility="collapsed",
-    )
+    by = address.segments(gettext("Compare by"), kinds, "segment", lambda code: words.word(words.SEGMENT_NAMES, code))
     found = [item for item in evaluation.segments if item.by == by]
     parts.chart(charts.segment_chart(found, dark=session.dark()), "segments")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from control_room import asked, grids, parts, session, tables
+from control_room import address, asked, grids, parts, session, tables
 from control_room.grids import Column
 from control_room.i18n import N_, amount, date_form, gettext, moment, number, weekday
 from control_room.words import unit
@@ -37,17 +37,20 @@ def lead() -> None:
 
 
 def filters() -> dict[str, Any]:
-    """What to show. Every filter is in the address, so that a link opens this very view."""
+    """What to show. Every filter is in the address, so that a link opens this very view.
+
+    Their names differ from those of other pages: a store chosen there must not filter here unasked.
+    """
     catalog = asked.catalog().value
     models = asked.models().value or ()
     with st.container(border=True), st.grid(min_column_width=170):
         chosen = {
             "from": _date(gettext("Day from"), "from"),
             "to": _date(gettext("Day to"), "to"),
-            "store": _choice(gettext("Store"), catalog.stores if catalog else (), "store"),
-            "product": _choice(gettext("Product"), catalog.products if catalog else (), "product"),
-            "version": _choice(gettext("Model version"), [model.version for model in models], "version"),
-            "source": _choice(gettext("Asked by"), SOURCES, "source"),
+            "store": _choice(gettext("Store"), catalog.stores if catalog else (), "in_store"),
+            "product": _choice(gettext("Product"), catalog.products if catalog else (), "in_product"),
+            "version": _choice(gettext("Model version"), [model.version for model in models], "by_version"),
+            "source": _choice(gettext("Asked by"), SOURCES, "asked_by"),
             "has_actual": _known(),
         }
         st.session_state["limit"] = _page_size()
@@ -67,14 +70,10 @@ def _choice(label: str, options: Any, key: str) -> str | None:
 
 def _known() -> bool | None:
     codes = {"all": None, "yes": True, "no": False}
-    code = st.selectbox(
-        gettext("Actual sales"),
-        list(codes),
-        format_func=lambda code: gettext(KNOWN[codes[code]]),
-        key="actual",
-        bind="query-params",
+    chosen = address.select(
+        gettext("Actual sales"), list(codes), "all", "actual", lambda code: gettext(KNOWN[codes[code]])
     )
-    return codes[code]
+    return codes[chosen]
 
 
 def _page_size() -> int:
@@ -146,12 +145,12 @@ def _cover(found: HistoryPage, chosen: dict[str, Any]) -> dict[str, object]:
 def _detail(item: HistoryItem) -> None:
     name = f"{item.store} · {item.product} · {weekday(item.date)}"
     parts.section(gettext("Prediction {id}").format(id=item.prediction_id), parts.plain(name))
-    left, middle, right = st.columns(3)
-    with left, st.container(border=True, height="stretch"):
+    grid = st.grid(3, min_column_width=240)
+    with grid.cell(), st.container(border=True, height="stretch"):
         parts.facts(_answer_facts(item), "answer")
-    with middle, st.container(border=True, height="stretch"):
+    with grid.cell(), st.container(border=True, height="stretch"):
         parts.facts({parts.plain(key): parts.plain(value) for key, value in item.inputs.items()}, "inputs")
-    with right, st.container(border=True, height="stretch"):
+    with grid.cell(), st.container(border=True, height="stretch"):
         parts.facts(_lineage(item), "lineage")
 
 

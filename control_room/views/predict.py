@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from control_room import asked, charts, parts, session, snippets, tables
+from control_room import address, asked, charts, parts, session, snippets, tables
 from control_room.clients.api import Catalog, prediction_body
 from control_room.i18n import (
     N_,
@@ -65,16 +65,7 @@ def lead() -> None:
 
 def way() -> str:
     """Which way of asking is open; kept in the address."""
-    return st.segmented_control(
-        gettext("What to predict"),
-        list(WAYS),
-        default="day",
-        format_func=lambda code: gettext(WAYS[code]),
-        key="way",
-        required=True,
-        bind="query-params",
-        label_visibility="collapsed",
-    )
+    return address.segments(gettext("What to predict"), list(WAYS), "way", lambda code: gettext(WAYS[code]))
 
 
 def _catalog() -> Catalog | None:
@@ -102,8 +93,8 @@ def one_day() -> None:
     catalog = _catalog()
     if catalog is None:
         return
-    question, answer = st.columns([2, 3], gap="large")
-    with question:
+    grid = st.grid(3, min_column_width=260, gap="large")
+    with grid.cell():
         row = _day_question(catalog)
         if st.button(gettext("Predict"), type="primary", icon=":material/online_prediction:", key="ask-day"):
             st.session_state["day-answer"] = None
@@ -111,7 +102,7 @@ def one_day() -> None:
             if replies:
                 st.session_state["day-answer"] = (row, replies[0])
                 session.forget("api", "history")
-    with answer:
+    with grid.cell(column_span=2):
         _day_answer(catalog, row)
 
 

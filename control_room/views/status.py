@@ -114,17 +114,20 @@ def _accuracy(seen: Seen[ModelReport]) -> None:
     error.metric(
         gettext("Error (WAPE)"),
         percent(own.wape),
-        delta=None if naive is None else percent(own.wape - naive.wape, signed=True),
-        delta_color="inverse",
         help=gettext("Sum of absolute errors over sum of sales, on past weeks the model had not seen."),
     )
-    if naive is not None:
-        error.caption(gettext("seasonal naive: {wape}").format(wape=percent(naive.wape)))
     held.metric(
-        gettext("In the 80 % interval"),
+        gettext("In the band"),
         percent(own.coverage.get("80")),
-        help=gettext("Share of past days whose sales fell inside the interval; about 80 % is right."),
+        help=gettext("Share of past days whose sales fell inside the 80 % interval; about 80 % is right."),
     )
+    if naive is not None and naive.wape:
+        text = (
+            gettext("{share} less error than seasonal naive")
+            if own.wape <= naive.wape
+            else gettext("{share} more error than seasonal naive")
+        )
+        st.caption(text.format(share=percent(abs(own.wape / naive.wape - 1))) + f" ({percent(naive.wape)})")
 
 
 def _champion_facts(health: Health, version: str) -> None:
@@ -136,10 +139,7 @@ def _champion_facts(health: Health, version: str) -> None:
         gettext("Sales up to"): day(health.data_until),
         gettext("Seal"): _seal(health.parity),
     }
-    left, right = st.columns(2)
-    for column, names in ((left, list(rows)[:2]), (right, list(rows)[2:])):
-        with column:
-            parts.facts({name: rows[name] for name in names}, key=f"champion-{names[0]}")
+    parts.facts(rows, key="champion")
 
 
 def _seal(parity: float | None) -> str:
@@ -147,9 +147,8 @@ def _seal(parity: float | None) -> str:
     if parity is None:
         return gettext("not checked yet")
     if parity <= PARITY_BOUND:
-        return ":material/verified: " + gettext("answers as when trained (difference {units} units)").format(
-            units=number(parity, 4)
-        )
+        text = gettext("answers as when trained, to within {bound} units")
+        return ":material/verified: " + text.format(bound=number(PARITY_BOUND, 3))
     return ":material/error: " + gettext("differs from training by {units} units").format(units=number(parity, 4))
 
 
@@ -196,7 +195,7 @@ def services() -> None:
     """One tile per part: state, latency, age, what it says."""
     parts.section(gettext("Services"))
     seen, found = banner.parts()
-    with st.grid(min_column_width=150):
+    with st.grid(min_column_width=135):
         for part in found:
             _tile(part)
     parts.source(seen, "GET /health")
@@ -206,8 +205,10 @@ def _tile(part: PartHealth) -> None:
     with st.container(border=True, gap="xxsmall", height="stretch"):
         st.markdown(f"**{parts.plain(word(PART_NAMES, part.name))}**")
         parts.badge(state(PART_STATES, part.state))
-        speed = "" if part.latency_ms is None else f"{number(part.latency_ms, 0 if part.latency_ms >= 10 else 1)} ms · "
-        st.caption(f"{speed}{gettext('checked {age}').format(age=ago(part.checked_at))}")
+        checked = gettext("checked {age}").format(age=ago(part.checked_at))
+        latency = part.latency_ms
+        speed = "" if latency is None else f"{number(latency, 0 if latency >= 10 else 1)} ms · "
+        st.caption(speed + checked)
         if part.detail:
             st.caption(parts.plain(part.detail))
 
@@ -217,8 +218,9 @@ def _tile(part: PartHealth) -> None:
 
 def last_runs() -> None:
     parts.section(gettext("Last runs"))
-    for column, dag_id in zip(st.columns(2), (ETL_DAG, RETRAIN_DAG), strict=True):
-        with column:
+    grid = st.grid(2, min_column_width=300)
+    for dag_id in (ETL_DAG, RETRAIN_DAG):
+        with grid.cell():
             _runs_of(dag_id)
 
 

@@ -66,11 +66,12 @@ def _waiting_sentence(waiting: int, accepted: int) -> str:
 
 
 def choose_file() -> None:
+    limit = session.services().settings.upload_limit_mb
     with st.container(border=True):
         file = st.file_uploader(
-            gettext("A file with your sales: CSV, XLSX or Parquet"),
+            gettext("A file with your sales: CSV, XLSX or Parquet, up to {limit} MB").format(limit=number(limit)),
             type=["csv", "tsv", "txt", "xlsx", "parquet"],
-            max_upload_size=session.services().settings.upload_limit_mb,
+            max_upload_size=limit,
             key="file",
         )
         _template()

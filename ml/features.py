@@ -87,7 +87,7 @@ def history_features(panel: pl.DataFrame, offset: int, frequency: Frequency, col
     Returns
     -------
     Frame with ``store, product, date`` of every panel row, ``level``, ``seasonal_naive``, ``moving_average`` in units
-    and the ``r_…`` shares, in Float64 and in the order of the panel.
+    and the ``r_…`` shares, in Float64 and in the order of the panel. ``level`` is null where nothing is known yet.
     """
     w = WINDOWS[frequency]
     base = _base(panel, columns)
@@ -96,7 +96,7 @@ def history_features(panel: pl.DataFrame, offset: int, frequency: Frequency, col
         base = base.with_columns(_same_weekday(offset, w))
     base = _with_siblings(base, offset, w)
     base = base.with_columns(level=pl.coalesce("mean_level", "mean_long", "product_level", "store_level", "all_level"))
-    base = base.with_columns(pl.col("level").fill_null(1.0).clip(lower_bound=0.01))
+    base = base.with_columns(pl.col("level").clip(lower_bound=0.01))
     return base.select(*KEY, *_history_outputs(w, columns, frequency))
 
 

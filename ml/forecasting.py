@@ -211,7 +211,7 @@ class Forecaster:
         ).sort("_row")
         point = self._predict(full)
         bounds = self.bundle.intervals.bounds(point, full["block"].to_numpy())
-        shut = full.select(closed_mask(self.columns))[:, 0].to_numpy()
+        shut = full.with_columns(_shut=closed_mask(self.columns))["_shut"].to_numpy()
         out = full.select("_row", "date", *SERIES, *self.inputs, "ahead", "block", "asked_date", "is_new")
         out = out.with_columns(pl.Series("prediction", np.where(shut, 0.0, point)), pl.Series("closed", shut))
         for level in LEVELS:
@@ -299,7 +299,7 @@ class Forecaster:
         """Largest absolute difference to the golden answers, in units; the bundle's own state must be in use."""
         if not self.bundle.golden:
             return 0.0
-        golden = pl.DataFrame(self.bundle.golden, infer_schema_length=None).with_columns(pl.col("date").cast(pl.Date))
+        golden = pl.DataFrame(self.bundle.golden, infer_schema_length=None).with_columns(pl.col("date").str.to_date())
         answered = self.forecast(golden.select(*KEY, *self.inputs))
         return max(
             float((answered[name] - golden[name]).abs().max() or 0.0)  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
 os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 T = TypeVar("T")
 RUN_TAG = "control_room.run_id"
@@ -173,12 +174,17 @@ class Registry:
 
     def _make_experiment(self, experiment: str) -> str:
         try:
-            return self._call(lambda: self.client.create_experiment(experiment))
+            return self._call(lambda: self.client.create_experiment(experiment, artifact_location=self._artifacts()))
         except ServiceDown:  # another task made it in between
             found = self._call(lambda: self.client.get_experiment_by_name(experiment))
             if found is None:
                 raise
             return found.experiment_id
+
+    def _artifacts(self) -> str | None:
+        """Where artefacts go: a server decides itself; with a database file they lie beside it."""
+        scheme, _, path = self.url.partition(":///")
+        return str(Path(f"/{path.lstrip('/')}").parent / "artifacts") if scheme == "sqlite" else None
 
     def log(
         self,

@@ -66,7 +66,8 @@ def build_table(data: Data, block: int, since: dt.date | None = None) -> Table:
     features = history_features(data.panel, block, data.frequency, data.columns)
     inputs = data.panel.drop("store", "product", "date")
     rows = pl.concat([features, inputs], how="horizontal")
-    keep = pl.col("sales").is_not_null() & ~closed_mask(data.columns)
+    # Without any level (the first rows of all data) a share means nothing and would teach nonsense.
+    keep = pl.col("sales").is_not_null() & pl.col("level").is_not_null() & ~closed_mask(data.columns)
     if since is not None:
         keep = keep & (pl.col("date") >= since)
     rows = add_codes(rows.filter(keep), data.encoding)

@@ -1,0 +1,100 @@
+"""Features: an independent oracle in SQL, no leakage, online equals batch."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sqlite3
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from ml.bundle import load_bundle
+from ml.features import KEY, feature_names, history_features, known_features
+from ml.forecasting import Forecaster
+from ml.training import build_table
+
+ORACLE = """
+SELECT a.store, a.product, a.date,
+  (SELECT avg(sales) FROM panel b WHERE b.store = a.store AND b.product = a.product
+     AND b.day BETWEEN a.day - :h - 27 AND a.day - :h) AS level,
+  (SELECT avg(sales) FROM panel b WHERE b.store = a.store AND b.product = a.product
+     AND b.day BETWEEN a.day - :h - 6 AND a.day - :h) AS mean_7,
+  (SELECT avg(sales) FROM panel b WHERE b.store = a.store AND b.product = a.product AND b.promotion > 0
+     AND b.day BETWEEN a.day - :h - 111 AND a.day - :h) AS mean_promoted,
+  (SELECT avg(sales) FROM panel b WHERE b.store = a.store AND b.product = a.product
+     AND (a.day - b.day) % 7 = 0 AND a.day - b.day >= :h AND a.day - b.day < :h + 28) AS weekday_4,
+  (SELECT sales FROM panel b WHERE b.store = a.store AND b.product = a.product AND b.day = a.day - :h) AS lag,
+  (SELECT avg(price) FROM panel b WHERE b.store = a.store AND b.product = a.product
+     AND b.day BETWEEN a.day - :h - 111 AND a.day - :h) AS price_mean
+FROM panel a WHERE a.day >= :from_day
+"""
+
+
+@pytest.mark.parametrize("offset", [7, 28])
+def test_windows_equal_sql(chain, offset):
+    panel = chain.panel.frame
+    day = (pl.col("date") - dt.date(2020, 1, 1)).dt.total_days()
+    connection = sqlite3.connect(":memory:")
+    rows = panel.with_columns(day=day, date=pl.col("date").cast(pl.String))
+    columns = ["store", "product", "date", "day", "sales", "price", "promotion"]
+    connection.execute(f"CREATE TABLE panel ({', '.join(columns)})")
+    connection.executemany("INSERT INTO panel VALUES (?,?,?,?,?,?,?)", rows.select(columns).iter_rows())
+    connection.execute("CREATE INDEX i ON panel (store, product, day)")
+    first = int(rows["day"].max()) - 40
+    found = connection.execute(ORACLE, {"h": offset, "from_day": first}).fetchall()
+    names = ["store", "product", "date", "level", "mean_7", "mean_promoted", "weekday_4", "lag", "price_mean"]
+    wanted = pl.DataFrame(found, schema=names, orient="row", infer_schema_length=None)
+    wanted = wanted.with_columns(pl.col("date").str.to_date(), pl.col("level").clip(lower_bound=0.01)).sort(KEY)
+    ours = history_features(panel, offset, "D", chain.data.columns).join(wanted.select(KEY), on=KEY, how="semi")
+    shares = ["mean_7", "mean_promoted", "weekday_4", "lag"]
+    ours = ours.with_columns((pl.col(f"r_{n}") * pl.col("level")).alias(n) for n in shares)
+    assert wanted.height > 400
+    assert_frame_equal(ours.sort(KEY).select(names), wanted.cast(dict.fromkeys(names[3:], pl.Float64)), rel_tol=1e-9)
+
+
+def test_nothing_after_the_origin_changes_a_feature(chain):
+    """Shuffle every sale after the cut-off: features of rows up to `offset` after it stay the same bits."""
+    panel, cut = chain.panel.frame, dt.date(2026, 1, 20)
+    later = pl.col("date") > cut
+    noise = pl.Series(np.random.default_rng(3).permutation(panel["sales"].to_numpy()))
+    changed = panel.with_columns(sales=pl.when(later).then(noise * 7 + 1).otherwise("sales"))
+    assert not changed["sales"].equals(panel["sales"])
+    for offset in (7, 28):
+        seen = pl.col("date") <= cut + dt.timedelta(days=offset)
+        before, after = (history_features(p, offset, "D", chain.data.columns).filter(seen) for p in (panel, changed))
+        assert_frame_equal(before, after, check_exact=True)
+
+
+def test_online_equals_batch(chain, bundle_folder):
+    """What serving computes from its tail for the next days is what training would compute from all history."""
+    forecaster = Forecaster(load_bundle(bundle_folder))
+    rows = forecaster.next_days([], [])
+    future = rows.with_columns(sales=pl.lit(None, pl.Float64)).select(chain.panel.frame.columns)
+    whole = pl.concat([chain.panel.frame, future], how="vertical_relaxed").sort(KEY)
+    for block, served in forecaster._prepared.items():
+        served = served.filter(
+            pl.col("date") <= forecaster.origin + dt.timedelta(days=block)
+        )  # what this block answers
+        batch = history_features(whole, block, "D", chain.data.columns)
+        batch = batch.join(served.select(KEY), on=KEY, how="semi")
+        assert batch.height == rows.height * block // 28
+        assert_frame_equal(served.sort(KEY), batch.sort(KEY), rel_tol=1e-9, abs_tol=1e-9)
+
+
+def test_the_matrix_has_every_named_feature_and_no_infinity(chain):
+    table = build_table(chain.data, 7)
+    assert table.rows.x.shape == (len(table.y), len(feature_names("D", chain.data.columns)))
+    assert table.rows.x.dtype == np.float32
+    assert not np.isinf(table.rows.x).any()
+
+
+def test_price_and_promotion_reach_the_row(chain):
+    history = history_features(chain.panel.frame, 7, "D", chain.data.columns)
+    rows = history.with_columns(chain.panel.frame.select("price", "promotion", "holiday").get_columns()).tail(1)
+    plain = known_features(rows.with_columns(promotion=pl.lit(0.0)), "D", chain.data.columns, "ES")
+    promoted = rows.with_columns(promotion=pl.lit(0.3), price=pl.col("price") / 2)
+    promoted = known_features(promoted, "D", chain.data.columns, "ES")
+    assert promoted["r_price"][0] == pytest.approx(plain["r_price"][0] / 2)
+    assert promoted["r_same_promotion"][0] == promoted["r_mean_promoted"][0] != plain["r_same_promotion"][0]

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from ml.bundle import load_bundle
+from ml.errors import InputError
+from ml.forecasting import Forecaster
+from ml.records import Recipe
+
+
+@pytest.fixture(scope="module")
+def forecaster(bundle_folder) -> Forecaster:
+    return Forecaster(load_bundle(bundle_folder))
+
+
+def one(forecaster: Forecaster, ahead: int = 3, **inputs) -> pl.DataFrame:
+    series = forecaster.catalog().row(0, named=True)
+    row = {"date": forecaster.origin + dt.timedelta(days=ahead), "store": series["store"], "product": series["product"]}
+    return pl.DataFrame([row | inputs])
+
+
+def test_golden_rows_agree(forecaster):
+    assert len(forecaster.bundle.golden) > 10
+    assert forecaster.check_golden() < 1e-6
+
+
+def test_all_series_and_days_are_answered_in_order(forecaster):
+    rows = forecaster.next_days([], []).sample(fraction=1.0, shuffle=True, seed=1)
+    found = forecaster.forecast(rows)
+    assert_frame_equal(found.select("date", "store", "product"), rows.select("date", "store", "product"))
+    assert found["prediction"].is_finite().all()
+    assert (found["prediction"] >= 0).all()
+    for low, high in (("low_80", "high_80"), ("low_95", "high_95")):
+        assert (found[low] <= found["prediction"]).all()
+        assert (found[high] >= found["prediction"]).all()
+    assert (found["low_95"] <= found["low_80"]).all()
+    assert found["warnings"].list.len().sum() == 0
+
+
+def test_one_row_alone_gets_the_answer_it_gets_in_company(forecaster):
+    rows = forecaster.next_days([], [])
+    together = forecaster.forecast(rows)
+    for index in (0, 40, rows.height - 1):
+        alone = forecaster.forecast(rows[index])
+        assert alone["prediction"][0] == pytest.approx(together["prediction"][index], rel=1e-6)
+
+
+def test_what_is_left_out_is_filled_with_what_is_known(forecaster):
+    bare = forecaster.forecast(one(forecaster))
+    series = forecaster.catalog().row(0, named=True)
+    assert bare["price"][0] == series["last_price"]
+    assert bare["promotion"][0] == 0.0
+    full = forecaster.forecast(one(forecaster, price=series["last_price"], promotion=0.0))
+    assert full["prediction"][0] == bare["prediction"][0]
+
+
+def test_promotion_raises_and_support_counts_like_days(forecaster):
+    plain, promoted = (forecaster.forecast(one(forecaster, promotion=p)) for p in (0.0, 0.2))
+    assert promoted["prediction"][0] > plain["prediction"][0]
+    state = forecaster.state.filter(pl.col("sales").is_not_null())
+    series = forecaster.catalog().row(0, named=True)
+    mine = state.filter((pl.col("store") == series["store"]) & (pl.col("product") == series["product"]))
+    near = (mine["price"] / series["last_price"] - 1).abs() <= 0.1
+    assert plain["similar_days"][0] == int((near & (mine["promotion"] == 0)).sum()) > 50
+
+
+def test_an_absurd_price_has_no_support(forecaster):
+    found = forecaster.forecast(one(forecaster, price=9_999.0))
+    assert found["similar_days"][0] == 0
+    assert "no_similar_days" in found["warnings"][0]
+
+
+def test_unusual_dates_are_answered_and_flagged(forecaster):
+    beyond = forecaster.forecast(one(forecaster, ahead=60))
+    past = forecaster.forecast(one(forecaster, ahead=-10))
+    assert beyond["warnings"][0].to_list() == ["beyond_horizon"]
+    assert past["warnings"][0].to_list() == ["past_date"]
+    assert np.isfinite(beyond["prediction"][0])
+    with pytest.raises(InputError, match="too far ahead"):
+        forecaster.forecast(one(forecaster, ahead=900))
+
+
+def test_a_past_date_is_forecast_from_what_was_known_a_block_earlier(chain, forecaster):
+    """Changing the last week's sales must not change the answer for a day within that week."""
+    last_week = pl.col("date") > forecaster.origin - dt.timedelta(days=6)
+    changed = chain.panel.frame.with_columns(sales=pl.when(last_week).then(999.0).otherwise("sales"))
+    row = one(forecaster, ahead=0)
+    same = Forecaster(forecaster.bundle, changed).forecast(row)
+    assert same["prediction"][0] == pytest.approx(forecaster.forecast(row)["prediction"][0], rel=1e-9)
+
+
+def test_a_new_product_starts_near_its_siblings(forecaster):
+    series = forecaster.catalog()
+    row = one(forecaster, product="never seen", price=float(series["last_price"].median()))
+    found = forecaster.forecast(row)
+    assert found["warnings"][0].to_list() == ["new_series"]
+    assert 0 < found["prediction"][0] < 5 * series["mean_sales"].max()
+
+
+def test_newer_history_moves_the_origin(chain, forecaster):
+    later = chain.panel.frame.with_columns(date=pl.col("date") + pl.duration(days=7))
+    moved = Forecaster(forecaster.bundle, later)
+    assert moved.origin == forecaster.origin + dt.timedelta(days=7)
+    assert moved.next_days([], [], 1)["date"].unique().to_list() == [moved.origin + dt.timedelta(days=1)]
+
+
+def test_a_state_that_lost_a_column_still_answers(chain, forecaster):
+    found = Forecaster(forecaster.bundle, chain.panel.frame.drop("promotion"))
+    assert found.forecast(one(found))["prediction"][0] > 0
+
+
+@pytest.mark.parametrize("kind", ["linear", "seasonal_naive"])
+def test_simple_models_serve_too(tmp_path, chain, judged, kind, make_bundle):
+    bundle = make_bundle(tmp_path / kind, chain, judged, Recipe(kind=kind, blocks=(7, 28)))
+    found = Forecaster(bundle)
+    assert found.check_golden() < 1e-6
+    assert found.forecast(found.next_days([], []))["prediction"].is_finite().all()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import uuid
 from collections.abc import Mapping
 
-from deploy import processes
+from deploy.leader import Leader
 
 DONE, FAILED, NOTHING_TO_DO = 0, 1, 10
 
@@ -18,18 +17,11 @@ async def run_first_start(env: Mapping[str, str], began: float) -> bool:
 
     ``began`` is the runner's start on the monotonic clock, so that both count the same seconds.
     """
-    tag = f"first-start-{uuid.uuid4().hex}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deploy.first_start", str(began)],
-        env={**env, processes.TAG: tag},
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-m", "deploy.first_start", str(began)]
+    leader = Leader(command, env, tag=f"first-start-{uuid.uuid4().hex}")
     try:
-        while process.poll() is None:
+        while not leader.has_exited():
             await asyncio.sleep(0.1)
-        return process.returncode == DONE
     finally:
-        if process.returncode is None:
-            processes.Family(process.pid, tag, sure=True).end(1.0)
-            process.wait()
+        leader.end(1.0)
+    return leader.returncode == DONE

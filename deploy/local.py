@@ -165,7 +165,7 @@ def _child_note(child: Child) -> ChildNote:
         state=child.state,
         tag=child.tag,
         pid=child.pid,
-        birth=child.birth,
+        birth=child.leader.birth if child.leader else None,
         restarts=child.restarts,
         postgres_in=child.spec.postgres_in,
     )

@@ -20,8 +20,9 @@ TROUBLE = {
     level: re.compile(rf"(?<![\w/.-])({words})(?=[\s:\]|])|\[({words.lower()})\s*\]|^Traceback ")
     for level, words in WORDS.items()
 }
-# what a task prints to stderr is an error to Airflow, even if it is a progress bar; a task that fails says so itself
-PRINTED = "[task.stderr]"
+# what a task prints to stderr is an error to Airflow, even if it is a progress bar; a task that fails says so itself.
+# Our own question whether PostgreSQL is ready is fatal to the one connection that asks.
+NO_TROUBLE = ("[task.stderr]", "FATAL:  the database system is starting up")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -58,7 +59,7 @@ class ChildLog:
         whole = text[: text.rfind(b"\n") + 1]
         self._read_to += len(whole) if whole else (len(text) if len(text) == 1_000_000 else 0)
         lines = (COLOUR.sub("", line) for line in whole.decode("utf-8", "replace").splitlines())
-        return [line for line in lines if TROUBLE[level].search(line) and PRINTED not in line]
+        return [line for line in lines if TROUBLE[level].search(line) and not any(part in line for part in NO_TROUBLE)]
 
     def tail(self, lines: int = 20) -> str:
         """The last lines, to show why a child failed."""

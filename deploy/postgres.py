@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +130,9 @@ class Postgres:
         family = processes.Family(pid, tag=f"postmaster-{pid}", postgres_in=self.place.cluster)
         if pid in family.members():
             processes.send([pid], signal.SIGINT)  # "fast": it lets no client wait and syncs
-            psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=10)
+            deadline = time.monotonic() + 10
+            while family.members() and time.monotonic() < deadline:
+                time.sleep(0.05)
         family.end()
         if psutil.pid_exists(pid):
             file.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,15 +70,27 @@ def _runs(pid: int) -> bool:
 
 
 def tagged(tag: str) -> list[int]:
-    """Every living process that was started with this tag, or with one that begins with ``tag:``."""
+    """Every living process that was started with this tag, or with one that begins with ``tag:``.
+
+    Raises
+    ------
+    ValueError
+        The tag is empty. Every process of the machine would count, and callers end what they are given.
+    """
+    if not tag:
+        raise ValueError("an empty tag names nobody")
     return [pid for pid in psutil.pids() if _has_tag(pid, tag)]
 
 
 def _has_tag(pid: int, tag: str) -> bool:
     try:
         process = psutil.Process(pid)
-        found = process.environ().get(TAG, "")
-        return (found == tag or found.startswith(tag + ":")) and process.status() != psutil.STATUS_ZOMBIE
+        found = process.environ().get(TAG)
+        return (
+            found is not None
+            and (found == tag or found.startswith(tag + ":"))
+            and process.status() != psutil.STATUS_ZOMBIE
+        )
     except (psutil.Error, OSError):
         return False
 
@@ -108,36 +120,45 @@ class Family:
     postgres_in: Path | None = None
 
     def members(self) -> list[int]:
-        """Every living process of the family, without ourselves."""
+        """Every living process of the family, without ourselves and those we descend from."""
         mine = set(tagged(self.tag))
         trusted = self.sure or self.leader in mine
         mine |= {pid for pid in session(self.leader) if trusted or (self.home and works_in(pid, self.home))}
         if self.postgres_in:
             mine |= set(_postgres_of(self.postgres_in))
-        return sorted(mine - {os.getpid()})
+        return sorted(mine - _never())
 
     def end(self, seconds: float = 5.0) -> int:
-        """End what is left of it; returns how many processes had to be ended.
-
-        SIGTERM first, SIGKILL after ``seconds``; it looks again until nobody is left, because a process may fork
-        while it is being ended.
-        """
-        found = self.members()
-        count = len(found)
-        send(found, signal.SIGTERM)
-        deadline = time.monotonic() + seconds
-        while found and time.monotonic() < deadline:
-            time.sleep(0.05)
-            found = self.members()
-        while found:
-            send(found, signal.SIGKILL)
-            time.sleep(0.05)
-            found = self.members()
-        return count
+        """End what is left of it, see :func:`end_all`."""
+        return end_all([self], seconds)
 
     def memory_mb(self) -> float:
         """Proportional memory (PSS) of all its processes in MB; resident memory where PSS is not known."""
         return sum(_memory_of(pid) for pid in self.members()) / 1e6
+
+
+def end_all(families: Sequence[Family], seconds: float = 5.0) -> int:
+    """End what is left of them, all at once; returns how many processes had to be ended.
+
+    SIGTERM first, SIGKILL after ``seconds``; it looks again until nobody is left, because a process may fork while
+    it is being ended.
+    """
+    found = _members(families)
+    count = len(found)
+    send(found, signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    while found and time.monotonic() < deadline:
+        time.sleep(0.05)
+        found = _members(families)
+    while found:
+        send(found, signal.SIGKILL)
+        time.sleep(0.05)
+        found = _members(families)
+    return count
+
+
+def _members(families: Sequence[Family]) -> set[int]:
+    return {pid for family in families for pid in family.members()}
 
 
 def works_in(pid: int, folder: Path) -> bool:
@@ -146,6 +167,11 @@ def works_in(pid: int, folder: Path) -> bool:
         return Path(psutil.Process(pid).cwd()).is_relative_to(folder)
     except (psutil.Error, OSError):
         return False
+
+
+def _never() -> set[int]:
+    """Whom we must not end, whatever the tags say: init, ourselves and our ancestors."""
+    return {0, 1, os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
 
 
 def _postgres_of(cluster: Path) -> list[int]:

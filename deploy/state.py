@@ -93,8 +93,15 @@ def family(child: ChildNote, data: Path) -> processes.Family | None:
     """The processes of a noted child; its pid counts only while it has the birth mark that was noted."""
     if child.pid is None:
         return None
-    known = processes.alive(child.pid, child.birth)
-    return processes.Family(child.pid, child.tag, sure=known, home=data, postgres_in=child.postgres_in)
+    now = processes.birth(child.pid)
+    recycled = now is not None and now != child.birth
+    return processes.Family(
+        child.pid,
+        child.tag,
+        sure=processes.alive(child.pid, child.birth),
+        home=None if recycled else data,  # the session of a stranger is not ours, wherever its members work
+        postgres_in=child.postgres_in,
+    )
 
 
 def clean_up(data: Path) -> int:
@@ -102,7 +109,6 @@ def clean_up(data: Path) -> int:
     note = read_note(data)
     if note is None or note.alive:
         return 0
-    families = [found for child in reversed(note.children) if (found := family(child, data))]
-    ended = sum(found.end() for found in families)
+    ended = processes.end_all([found for child in note.children if (found := family(child, data))])
     drop_note(data)
     return ended

@@ -1,14 +1,13 @@
 """Starts the children in order, restarts what dies, and leaves no process behind.
 
-Every child is the leader of a session of its own and writes to its own log file. It is watched by polling its return
-code: waiting on pipes hangs as long as any orphan holds them. After every exit, wanted or not, the whole session of
-the child is ended before anything starts in its place.
+Every child is the leader of a session of its own and writes to its own log file. It is watched by asking whether it
+has exited: waiting on pipes hangs as long as any orphan holds them. After every exit, wanted or not, the whole session
+of the child is ended before anything starts in its place.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import time
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from deploy import processes
+from deploy.leader import Leader
 from deploy.logs import ChildLog, Level
 from deploy.postgres_files import Account, run_as
 from deploy.probes import Probe
@@ -69,15 +68,14 @@ class Child:
     log: ChildLog
     tag: str
     state: State = "waiting"
-    process: subprocess.Popen[bytes] | None = None
-    birth: str | None = None
+    leader: Leader | None = None
     restarts: int = 0
     was_ready: bool = False
     up: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def pid(self) -> int | None:
-        return self.process.pid if self.process else None
+        return self.leader.pid if self.leader else None
 
 
 class Supervisor:
@@ -175,57 +173,55 @@ class Supervisor:
         """Start a child and stay with it until it exits; the reason why it must start again, None for a job done."""
         began = time.monotonic()
         try:
-            await self._start(child)
+            leader = await self._start(child)
         except (OSError, subprocess.SubprocessError, ControlRoomError) as error:
             return f"could not start: {error}"
-        reason = await (self._until_exit(child) if child.spec.ready is None else self._until_ready(child))
-        if reason is None and child.spec.ready is not None:
-            child.was_ready = True
-            self._enter(child, "ready", f"ready after {time.monotonic() - began:.1f} s")
-            child.up.set()
-            reason = await self._until_exit(child) or "exited"
-        left = await self._end_remains(child)
+        reason = None if child.spec.ready is None else await self._until_ready(child.spec, child.spec.ready, leader)
+        if reason is None:
+            if child.spec.ready:
+                self._enter_ready(child, time.monotonic() - began)
+            await self._until_exit(leader)
+        left = await asyncio.to_thread(leader.end)
         if left:
             self._terminal.line(child.spec.name, f"ended {left} process(es) it left behind")
+        if child.spec.ready is None and leader.returncode == 0:
+            return await self._job_done(child, time.monotonic() - began)
+        return reason or leader.exit_reason
+
+    def _enter_ready(self, child: Child, seconds: float) -> None:
+        child.was_ready = True
+        self._enter(child, "ready", f"ready after {seconds:.1f} s")
+        child.up.set()
+
+    async def _job_done(self, child: Child, seconds: float) -> str | None:
+        reason = await self._once_ready(child.spec)
         if reason is None:
-            reason = await self._after_ready(child.spec)
-        if reason is None:
-            self._enter(child, "done", f"done after {time.monotonic() - began:.1f} s")
+            self._enter(child, "done", f"done after {seconds:.1f} s")
             child.up.set()
         return reason
 
-    async def _start(self, child: Child) -> None:
+    async def _start(self, child: Child) -> Leader:
         spec = child.spec
         self._enter(child, "starting")
         if spec.prepare:
             await asyncio.to_thread(spec.prepare)
         with child.log.open() as log:
-            child.process = subprocess.Popen(  # type: ignore[call-overload]
-                spec.command,
-                env={**spec.env, processes.TAG: child.tag},
-                cwd=spec.cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                **run_as(spec.account),
-            )
-        child.birth = processes.birth(child.process.pid)
+            how = run_as(spec.account)
+            child.leader = Leader(spec.command, spec.env, child.tag, spec.cwd, log, spec.postgres_in, **how)
         self._on_change()
+        return child.leader
 
-    async def _until_ready(self, child: Child) -> str | None:
-        assert child.process is not None
-        assert child.spec.ready is not None
-        deadline = time.monotonic() + child.spec.ready_seconds
+    async def _until_ready(self, spec: Spec, ready: Probe, leader: Leader) -> str | None:
+        deadline = time.monotonic() + spec.ready_seconds
         while time.monotonic() < deadline:
-            if child.process.poll() is not None:
-                return _exit_reason(child.process)
-            if await asyncio.to_thread(child.spec.ready):
-                return await self._after_ready(child.spec)
+            if await asyncio.to_thread(ready):
+                return await self._once_ready(spec)
+            if leader.has_exited():
+                return ""  # its exit code says why, once it is reaped
             await asyncio.sleep(POLL_SECONDS)
-        return f"was not ready within {child.spec.ready_seconds:g} s"
+        return f"was not ready within {spec.ready_seconds:g} s"
 
-    async def _after_ready(self, spec: Spec) -> str | None:
+    async def _once_ready(self, spec: Spec) -> str | None:
         try:
             if spec.once_ready:
                 await asyncio.to_thread(spec.once_ready)
@@ -233,41 +229,31 @@ class Supervisor:
             return f"is up, but: {error}"
         return None
 
-    async def _until_exit(self, child: Child) -> str | None:
-        assert child.process is not None
-        while child.process.poll() is None:
+    async def _until_exit(self, leader: Leader) -> None:
+        while not leader.has_exited():
             await asyncio.sleep(POLL_SECONDS)
-        return None if child.spec.ready is None and child.process.returncode == 0 else _exit_reason(child.process)
-
-    async def _end_remains(self, child: Child, seconds: float = 5.0) -> int:
-        """End all that is left of a child, its leader too if it hangs; returns how many processes that were."""
-        assert child.process is not None
-        family = processes.Family(child.process.pid, child.tag, sure=True, postgres_in=child.spec.postgres_in)
-        left = await asyncio.to_thread(family.end, seconds)
-        child.process.poll()  # reaps a leader that had to be ended
-        return left
 
     # -- the end
 
     async def _end_all(self) -> None:
         """End the children, those that others wait for last."""
-        left = [child for child in self.children.values() if child.process is not None]
+        left = list(self.children.values())
         while left:
             needed = {name for child in left for name in child.spec.after}
             now = [child for child in left if child.spec.name not in needed] or left
-            await asyncio.gather(*(self._end(child) for child in now))
+            await asyncio.gather(*(self._end(child, child.leader) for child in now if child.leader))
             left = [child for child in left if child not in now]
 
-    async def _end(self, child: Child) -> None:
-        assert child.process is not None
-        if child.process.poll() is None:
-            self._enter(child, "stopping")
-            _signal(child.process.pid, child.spec.gentle)
-            deadline = time.monotonic() + child.spec.stop_seconds
-            while child.process.poll() is None and time.monotonic() < deadline:
-                await asyncio.sleep(POLL_SECONDS / 2)
-        hangs = child.process.poll() is None
-        await self._end_remains(child, seconds=0.2 if hangs else 2.0)
+    async def _end(self, child: Child, leader: Leader) -> None:
+        if leader.returncode is not None:
+            return
+        self._enter(child, "stopping")
+        leader.signal(child.spec.gentle, group=child.spec.gentle == signal.SIGTERM)
+        deadline = time.monotonic() + child.spec.stop_seconds
+        while not leader.has_exited() and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_SECONDS / 2)
+        hangs = not leader.has_exited()
+        await asyncio.to_thread(leader.end, 0.2 if hangs else 2.0)
         self._enter(child, "stopped", "had to be killed" if hangs else None, bad=True)
 
     # -- telling
@@ -285,18 +271,3 @@ class Supervisor:
                 for line in child.log.news(child.spec.shows)[-5:]:
                     self._terminal.line(child.spec.name, line[:300], bad=True)
                 child.log.shrink()
-
-
-def _signal(leader: int, number: signal.Signals) -> None:
-    try:
-        if number == signal.SIGTERM:
-            os.killpg(leader, number)
-        else:
-            os.kill(leader, number)
-    except ProcessLookupError:
-        pass
-
-
-def _exit_reason(process: subprocess.Popen[bytes]) -> str:
-    code = process.returncode
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"

@@ -24,7 +24,8 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-from deploy import probes, processes
+from deploy import probes
+from deploy.leader import Leader
 from deploy.logs import ChildLog
 from deploy.ports import PORTS, free_ports
 from deploy.postgres import Postgres
@@ -70,27 +71,17 @@ def running(
 
     ``patience`` is how long it may take to end by itself: SeaweedFS would take 5 s for nothing.
     """
-    tag = f"test-{uuid.uuid4().hex}"
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            env={**env, processes.TAG: tag},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            **how,
-        )
+        leader = Leader(command, env, f"test-{uuid.uuid4().hex}", output=output, **how)
     try:
         deadline = time.monotonic() + seconds
         while not ready():
-            if process.poll() is not None or time.monotonic() > deadline:
+            if leader.has_exited() or time.monotonic() > deadline:
                 pytest.fail(f"{command[0]} did not come up:\n{ChildLog(log).tail(40)}")
             time.sleep(0.05)
-        yield process.pid
+        yield leader.pid
     finally:
-        processes.Family(process.pid, tag, sure=process.poll() is None).end(patience)
-        process.wait()
+        leader.end(patience)
 
 
 def clean_environment() -> dict[str, str]:

@@ -21,7 +21,7 @@ def test_only_lines_of_the_level_and_only_once(log):
     log.open().close()
     with log.path.open("a") as file:
         file.write(
-            f"{HARMLESS}\n{PRINTED}\nWARNING: little disk\nERROR:api:no answer\n{AIRFLOW}\nTraceback (most recent call last):\n"
+            f"{HARMLESS}\n{PRINTED}\nWARNING: little disk\nERROR:api:no\n{AIRFLOW}\nTraceback (most recent call):\n"
         )
     assert [line[:9] for line in log.news("ERROR")] == ["ERROR:api", "2026-11-2", "Traceback"]
     assert log.news("ERROR") == []

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 
 import psutil
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from deploy import processes
 from deploy.state import ChildNote, RunNote, clean_up, only_one, read_note, write_note
 
+RUN = f"test-{uuid.uuid4().hex}:api"  # of this run alone: two runs of the tests must not end each other's processes
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
@@ -49,7 +51,7 @@ def ended(process) -> bool:
 def test_a_child_of_the_killed_run_is_ended(sleeper, tmp_path):
     child = sleeper()
     birth = processes.birth(child.pid)
-    noted(tmp_path, ChildNote(name="api", state="ready", tag="run:api", pid=child.pid, birth=birth))
+    noted(tmp_path, ChildNote(name="api", state="ready", tag=RUN, pid=child.pid, birth=birth))
     assert clean_up(tmp_path) == 1
     assert ended(child)
     assert read_note(tmp_path) is None
@@ -58,16 +60,16 @@ def test_a_child_of_the_killed_run_is_ended(sleeper, tmp_path):
 def test_a_stranger_with_a_recycled_pid_is_left_alone(sleeper, tmp_path):
     stranger = sleeper()
     other_birth = f"{processes.birth(stranger.pid)}0"
-    noted(tmp_path, ChildNote(name="api", state="ready", tag="run:api", pid=stranger.pid, birth=other_birth))
+    noted(tmp_path, ChildNote(name="api", state="ready", tag=RUN, pid=stranger.pid, birth=other_birth))
     assert clean_up(tmp_path) == 0
     assert stranger.poll() is None
 
 
 def test_orphans_are_found_by_their_tag_though_their_mother_is_dead(sleeper, tmp_path):
-    mother = sleeper("run:api", [sys.executable, "-c", f"import subprocess; subprocess.Popen({SLEEP!r})"])
+    mother = sleeper(RUN, [sys.executable, "-c", f"import subprocess; subprocess.Popen({SLEEP!r})"])
     mother.wait()
-    (orphan,) = (pid for pid in processes.tagged("run:api") if pid != mother.pid)
-    noted(tmp_path, ChildNote(name="api", state="ready", tag="run:api", pid=mother.pid, birth="gone"))
+    (orphan,) = (pid for pid in processes.tagged(RUN) if pid != mother.pid)
+    noted(tmp_path, ChildNote(name="api", state="ready", tag=RUN, pid=mother.pid, birth="gone"))
     assert clean_up(tmp_path) == 1
     assert not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE
 
@@ -78,8 +80,8 @@ def test_of_a_session_without_its_leader_only_those_at_work_in_our_folder_count(
     home.mkdir()
     here, elsewhere = (_orphan_in(folder) for folder in (home, "/"))
     try:
-        assert processes.Family(here[0], "run:airflow", home=tmp_path).end() == 1
-        assert processes.Family(elsewhere[0], "run:airflow", home=tmp_path).end() == 0
+        assert processes.Family(here[0], RUN, home=tmp_path).end() == 1
+        assert processes.Family(elsewhere[0], RUN, home=tmp_path).end() == 0
         assert psutil.pid_exists(elsewhere[1])
     finally:
         psutil.Process(elsewhere[1]).kill()
@@ -96,8 +98,8 @@ def _orphan_in(folder):
 
 
 def test_nothing_is_touched_while_the_supervisor_lives(sleeper, tmp_path):
-    child = sleeper("run:api")
-    mine = ChildNote(name="api", state="ready", tag="run:api", pid=child.pid, birth=processes.birth(child.pid))
+    child = sleeper(RUN)
+    mine = ChildNote(name="api", state="ready", tag=RUN, pid=child.pid, birth=processes.birth(child.pid))
     me = RunNote(
         pid=os.getpid(), birth=processes.birth(os.getpid()), phase="ready", began=time.time(), children=(mine,)
     )
@@ -128,3 +130,10 @@ def test_a_birth_mark_tells_two_processes_apart(sleeper):
     assert processes.birth(one.pid) is None
     assert processes.alive(two.pid, processes.birth(two.pid))
     assert not processes.alive(two.pid, None)
+
+
+def test_an_empty_tag_is_refused_and_our_ancestors_are_never_ended():
+    with pytest.raises(ValueError, match="an empty tag names nobody"):
+        processes.Family(os.getpid(), "").members()
+    mine = processes.Family(os.getsid(0), "no-such-tag", sure=True).members()
+    assert not {1, os.getpid(), os.getppid()} & set(mine)

@@ -69,9 +69,10 @@ RequestIdDep = Annotated[str, Depends(_request_id)]
 # ---------------------------------------------------------------- words
 
 Name = Annotated[str, Query(min_length=1, max_length=200), AfterValidator(_ordinary)]
+MODEL = r"^(champion|challenger|[1-9][0-9]{0,8})$"
 ModelName = Annotated[
     str,
-    Query(alias="model", pattern=r"^(champion|challenger|[1-9][0-9]{0,8})$", description="Which model answers."),
+    Query(alias="model", pattern=MODEL, description="Which model answers."),
 ]
 Source = Annotated[
     str, Query(pattern=r"^[A-Za-z0-9_.-]{1,40}$", description="Who asks; stands in the history, to filter by.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 
 import polars as pl
 
@@ -13,7 +12,6 @@ from ml.errors import InputError, TooLarge
 from ml.records import ForecastRequest, Override
 
 MAX_ROWS = 20_000
-MODEL = re.compile(r"champion|challenger|[1-9][0-9]{0,8}")
 
 
 def planned_rows(loaded: Loaded, asked: ForecastRequest) -> pl.DataFrame:

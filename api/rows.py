@@ -201,12 +201,12 @@ READ: dict[str, Callable[[str, Any], Any]] = {
 
 def instances(unchecked: Any) -> list[Any] | None:
     """The rows of ``{"instances": [...]}``, or None when the body is one row; raises InputError or TooLarge."""
-    if isinstance(unchecked, Twice):
-        raise InputError("A key stands twice in the object.", field=named(unchecked.key))
     if not isinstance(unchecked, dict):
         raise InputError('The body is one row as an object, or {"instances": [...]}.')
     if "instances" not in unchecked:
         return None
+    if isinstance(unchecked, Twice):
+        raise InputError("A key stands twice in the object.", field=named(unchecked.key))
     extra = next((key for key in unchecked if key != "instances"), None)
     if extra is not None:
         raise InputError("Beside instances nothing else may stand in the body.", field=named(extra))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Annotated
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from api.deps import RequestIdDep, ServicesDep
+from api.deps import MODEL, RequestIdDep, ServicesDep
 from api.openapi import json_body, reply
 from api.planning import planned_rows
-from api.routes.predict import _loaded
+from api.routes.predict import loaded_model
 from api.strict import body_of
+from ml.errors import InputError
 from ml.records import ForecastReply, ForecastRequest
 
 router = APIRouter(tags=["predictions"])
@@ -25,7 +27,9 @@ Asked = Annotated[ForecastRequest, body_of(ForecastRequest)]
 async def forecast(services: ServicesDep, request_id: RequestIdDep, asked: Asked) -> Response:
     """Every chosen store and product for the next `horizon` periods after the last known day, with the prices and
     promotions of `overrides`; logged like any prediction, with source `forecast`."""
-    loaded = await _loaded(services, asked.model)
+    if not re.fullmatch(MODEL, asked.model):
+        raise InputError("model is champion, challenger or the number of a version.", field="model")
+    loaded = await loaded_model(services, asked.model)
     rows = await asyncio.to_thread(planned_rows, loaded, asked)
     answers = await services.scorer.score(loaded, rows, "forecast", request_id)
     made = ForecastReply(

@@ -33,7 +33,7 @@ async def predict(
     `{"predictions": [...]}` in the order of the rows. A row that cannot be used gets `{"error": {row, field, code,
     message}}` in its place and does not keep the others from their answers; `row` counts from 1, in a file as a person
     sees it there (the header is row 1). Every answer is in the history before it is sent."""
-    loaded = await _loaded(services, model)
+    loaded = await loaded_model(services, model)
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     body = await read_body(request, PREDICT_LIMIT)
     if kind in SUFFIXES:
@@ -48,7 +48,7 @@ async def predict(
     return await _many(services, loaded, [form.read(i, row) for i, row in enumerate(rows, 1)], source, request)
 
 
-async def _loaded(services: Services, model: str) -> Loaded:
+async def loaded_model(services: Services, model: str) -> Loaded:
     if model == "champion":
         return services.champion.require()
     return await asyncio.to_thread(services.champion.get, model)

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 # 56 s spinning and 17 s sleeping. The OpenMP library reads this when it is loaded, hence before the imports.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# ruff: noqa: E402
 import numpy as np
 import xgboost as xgb
 from sklearn.linear_model import Ridge

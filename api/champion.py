@@ -52,7 +52,7 @@ class Champion:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=2)  # it may be waiting for a service that never answers
 
     # -- asked by requests
 

@@ -6,7 +6,7 @@ import datetime as dt
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 
 from ml.errors import ControlRoomError
 from ml.records import PartHealth
@@ -22,7 +22,6 @@ class Parts:
 
     def __init__(self, asks: Mapping[str, Ask]) -> None:
         self._asks = dict(asks)
-        self._pool = ThreadPoolExecutor(len(self._asks), thread_name_prefix="part")
         # One question per part is out at any time, however long it takes and however many want to know.
         self._out: dict[str, Future[PartHealth]] = {}
         self._known: dict[str, PartHealth] = {}
@@ -37,15 +36,19 @@ class Parts:
                 self._asked_at = time.monotonic()
             return tuple(self._known.values())
 
-    def stop(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
     def _measured(self) -> dict[str, PartHealth]:
         for name, ask in self._asks.items():
             if name not in self._out or self._out[name].done():
-                self._out[name] = self._pool.submit(_asked, name, ask)
+                self._out[name] = _started(name, ask)
         wait(self._out.values(), timeout=PATIENCE_SECONDS)
         return {name: future.result() if future.done() else _silent(name) for name, future in self._out.items()}
+
+
+def _started(name: str, ask: Ask) -> Future[PartHealth]:
+    """The question in a daemon thread: a part that never answers must not keep the process from ending."""
+    future: Future[PartHealth] = Future()
+    threading.Thread(target=lambda: future.set_result(_asked(name, ask)), name=f"ask {name}", daemon=True).start()
+    return future
 
 
 def _asked(name: str, ask: Ask) -> PartHealth:

@@ -78,5 +78,4 @@ class Services:
     def stop(self) -> None:
         self.champion.stop()
         self.scorer.stop()
-        self.parts.stop()
         self.store.close()

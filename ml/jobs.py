@@ -1,4 +1,4 @@
-"""The steps of both pipelines: JSON in, JSON out. A DAG task is one call; ``python -m ml.jobs`` runs them without Airflow.
+"""The steps of both pipelines: JSON in, JSON out. A DAG task is one call; ``python -m ml.jobs`` needs no Airflow.
 
 What one step hands to the next lies in the lake below ``runs/<run_id>/``, so every step can be retried or killed: it
 reads what is there, writes whole objects, and a second time writes the same.
@@ -44,6 +44,7 @@ from ml.tuning import score, tune, tuning_split
 log = logging.getLogger("ml.jobs")
 Json = dict[str, Any]
 CONFIRM_SECONDS = 90
+COMPARABLE = 0.5  # a champion that knows fewer of the stores or products is not the champion of this business
 TUNE_SECONDS = 900
 UNITS = {"D": "units/day", "W": "units/week"}
 
@@ -328,16 +329,30 @@ def _contestants(c: Context) -> dict[str, Recipe]:
         with tempfile.TemporaryDirectory() as folder:
             path = c.registry.download(champion.version, Path(folder) / "bundle")
             manifest = Manifest.model_validate_json((path / "manifest.json").read_text())
-        recipes["champion"] = manifest.recipe.model_copy(update={"blocks": challenger.blocks})
-        c.put("champion.json", {"version": champion.version, "data_version": manifest.data_version})
+        known = _share_known(manifest, read_snapshot(c.lake, c.json("snapshot.json")["data_version"]))
+        if known >= COMPARABLE:
+            recipes["champion"] = manifest.recipe.model_copy(update={"blocks": challenger.blocks})
+        facts = {"version": champion.version, "data_version": manifest.data_version, "known": known}
+        c.put("champion.json", facts)
     else:
-        c.put("champion.json", {"version": None, "data_version": None})
+        c.put("champion.json", {"version": None, "data_version": None, "known": 0.0})
     baselines: tuple[Literal["seasonal_naive", "moving_average"], ...] = ("seasonal_naive", "moving_average")
     for kind in baselines:
         recipes[kind] = Recipe(kind=kind, blocks=challenger.blocks)
     if challenger.kind != "linear":
         recipes["linear"] = Recipe(kind="linear", blocks=challenger.blocks)
     return recipes
+
+
+def _share_known(manifest: Manifest, found: Snapshot) -> float:
+    """Share of the data's stores and products (the smaller of both) that the champion was trained on."""
+    if manifest.frequency != found.frequency:
+        return 0.0
+    shares = []
+    for name in ("store", "product"):
+        now = set(found.encoding.categories[name])
+        shares.append(len(now & set(manifest.encoding.categories[name])) / max(len(now), 1))
+    return min(shares)
 
 
 def train(c: Context) -> Json:
@@ -380,6 +395,7 @@ def decide_promotion(c: Context) -> Json:
         Evaluation.model_validate(c.json("evaluation.json")),
         same_data=champion["data_version"] == c.json("snapshot.json")["data_version"],
         challenger=Recipe.model_validate(c.json("recipe.json")),
+        foreign=champion["known"] if champion["version"] else None,
         policy=c.option("policy", c.settings.promotion_policy),
     )
     version = c.json("challenger.json")["version"]

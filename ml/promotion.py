@@ -65,22 +65,23 @@ def decide(
     *,
     same_data: bool,
     challenger: Recipe,
+    foreign: float | None = None,
     policy: str = "auto",
     rules: Rules = Rules(),
 ) -> Decision:
     """Judge the challenger against the champion (if there is one) and seasonal naive on the rows of one backtest.
 
     ``same_data``: the champion was trained on this very snapshot; then a retrain is a new throw of the same dice and
-    never promotes.
+    never promotes. ``foreign``: a champion exists but took no part, because it knows only this share of the stores or
+    products; then the challenger is the first one for this data.
     """
     gates = [_beats_naive(evaluation, challenger), *_coverage_gates(evaluation, rules)]
     if "champion" not in evaluation.overall:
         passed = gates[0].passed
-        reason = (
-            "There is no champion yet; the challenger is at least as good as seasonal naive."
-            if passed
-            else ("There is no champion yet, but the challenger does not reach seasonal naive.")
-        )
+        why = "There is no champion yet"
+        if foreign is not None:
+            why = f"The champion knows {foreign:.0%} of these stores or products, so it is not compared"
+        reason = f"{why}; the challenger {'is at least as good as' if passed else 'does not reach'} seasonal naive."
         return _decision("first", passed, policy, gates, reason)
     gain, low, high = paired_bootstrap(cluster_errors(rows, ("challenger", "champion")), rules)
     gates = [*gates, *_gain_gates(gain, low, rules), *_segment_gates(rows, evaluation, rules)]

@@ -148,9 +148,14 @@ def test_one_spanish_shop_with_a_year_of_days(loop: Loop, tmp_path: Path):
     assert 300 < found["prediction"][0] < 1500
 
 
-def test_a_real_upload_replaces_the_demo(loop: Loop):
+def test_a_real_upload_replaces_the_demo_and_its_champion(loop: Loop):
     loop.run(ETL_DAG, {"source": "demo"})
+    old = loop.run(RETRAIN_DAG, QUICK)["train"]["version"]
     loop.run(ETL_DAG, {"source": str(EXAMPLE)})
+    done = loop.run(RETRAIN_DAG, QUICK)
+    assert "knows 0% of these stores" in done["decide"]["reason"]
+    assert loop.champion() == done["train"]["version"] != old
+    assert [p.previous for p in loop.store.promotions()] == [old, None]
     assert sources.DEMO not in loop.snapshot.sources
     assert loop.snapshot.stores == 1
     (upload,) = loop.store.uploads()

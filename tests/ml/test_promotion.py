@@ -79,6 +79,12 @@ def test_a_naive_model_may_be_the_first_champion():
     assert not judge(frame, challenger=XGB).promote
 
 
+def test_a_champion_of_another_business_is_not_compared():
+    found = judge(rows({"challenger": 5, "seasonal_naive": 9}), foreign=0.0)
+    assert (found.verdict, found.promote) == ("first", True)
+    assert "knows 0% of these stores" in found.reason
+
+
 def test_a_segment_that_gets_much_worse_stops_the_promotion():
     frame = rows({"challenger": 3, "champion": 6, "seasonal_naive": 9})
     bad = pl.when(pl.col("store") == "s0").then(pl.col("y") + 8).otherwise("challenger")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from control_room import address, session
+from control_room import address, framed, session
 from control_room.i18n import LANGUAGES, N_, gettext
 from control_room.views import banner, status
 
@@ -83,10 +83,12 @@ def main() -> None:
     choose_file = gettext("Choose a file")
     st.html(f"<style>:root {{ --choose-file: '{choose_file}'; }}</style>")
     page = navigation()
+    framed.go_back()
     banner.sidebar()
-    if not page._default:
+    if page.url_path:  # the status page says it itself
         banner.top()
-    page.run()
+    with framed.frame():
+        page.run()
 
 
 if __name__ == "__main__":

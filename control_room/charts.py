@@ -208,7 +208,7 @@ def weekly_gain_chart(evaluation: Evaluation, *, dark: bool = False) -> Chart:
         hovertext=[f"{day(week)}: {percent(gain, signed=True)}" for week, gain in zip(weeks, gains, strict=True)],
         hoverinfo="text",
     )
-    figure.update_layout(showlegend=False)
+    figure.update_layout(showlegend=False, margin={"b": 8})
     figure.update_xaxes(tickvals=weeks, tickformat=_tick_days())
     figure.update_yaxes(tickformat="+.0%", zeroline=True, zerolinecolor=colours.muted, zerolinewidth=1)
     better = sum(1 for gain in gains if gain > 0)

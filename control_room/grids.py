@@ -21,7 +21,7 @@ LOOK_DARK = {
     "accentColor": "#4cc3b2", "backgroundColor": "#0f181a", "foregroundColor": "#e6eeec", "borderColor": "#2b3b3f",
     "headerBackgroundColor": "#182427", "browserColorScheme": "dark",
 }  # fmt: skip
-WIDTHS: dict[Kind, int] = {"text": 130, "number": 115, "date": 130, "moment": 175}
+WIDTHS: dict[Kind, int] = {"text": 115, "number": 112, "date": 130, "moment": 175}
 # AgGrid's own words, as far as our tables show them.
 GRID_WORDS = {
     "noRowsToShow": N_("No rows to show"),

@@ -55,7 +55,6 @@ def row_errors(rows: Sequence[RowError]) -> pd.DataFrame:
 
 # column of the frame -> heading
 HISTORY = {
-    "created_at": N_("Asked at"),
     "date": N_("Date"),
     "store": N_("Store"),
     "product": N_("Product"),
@@ -64,9 +63,10 @@ HISTORY = {
     "high_80": N_("high 80 %"),
     "actual": N_("Actual"),
     "error": N_("Error"),
-    "support": N_("Similar days"),
     "model_version": N_("Model"),
+    "support": N_("Similar days"),
     "source": N_("Asked by"),
+    "created_at": N_("Asked at"),
     "data_version": N_("Data version"),
     "request_id": N_("Request id"),
 }

@@ -1,7 +1,9 @@
 """Experiments: is the challenger better, by how much, and may it serve?"""
 
+from control_room.framed import within_frame
 from control_room.views import experiments
 
+within_frame("experiments")
 report = experiments.choose()
 experiments.verdict(report)
 experiments.decide(report)

@@ -1,7 +1,9 @@
 """History: every prediction that was asked, with what really sold where it is known."""
 
+from control_room.framed import within_frame
 from control_room.views import history
 
+within_frame("history")
 history.lead()
 filters = history.filters()
 page = history.page(filters)

@@ -1,7 +1,9 @@
 """Retrain: what is true now, the settings of a run, the run itself, its outcome; and the ETL by hand."""
 
+from control_room.framed import within_frame
 from control_room.views import retrain
 
+within_frame("retrain")
 retrain.lead()
 retrain.form()
 retrain.run()

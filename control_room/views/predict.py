@@ -181,7 +181,7 @@ def _day_answer(catalog: Catalog, asked_now: PredictionInput) -> None:
     kept: tuple[PredictionInput, Answer | RowError] | None = st.session_state.get("day-answer")
     if kept is None:
         st.caption(gettext("Choose a day and press Predict: the answer comes here, with how sure it is."))
-        _only_past(catalog, asked_now)
+        _only_past(catalog, str(asked_now.store), str(asked_now.product))
         return
     row, answer = kept
     if row != asked_now:
@@ -196,9 +196,9 @@ def _day_answer(catalog: Catalog, asked_now: PredictionInput) -> None:
     _snippets("/predict", prediction_body(row))
 
 
-def _only_past(catalog: Catalog, row: PredictionInput) -> None:
+def _only_past(catalog: Catalog, store: str, product: str) -> None:
     """What sold lately, while nothing has been asked."""
-    actual = asked.sales(row.store, row.product, _since(catalog))
+    actual = asked.sales(store, product, _since(catalog))
     if actual.value:
         parts.chart(charts.forecast_chart(actual.value, [], dark=session.dark()), "past-chart")
         parts.source(actual, "GET /v1/sales")
@@ -275,7 +275,8 @@ def next_days() -> None:
         session.forget("api", "history")
     kept = st.session_state.get("days-answer")
     if kept is None:
-        parts.empty(gettext("Press Forecast: the coming days come here as a chart and a table."))
+        st.caption(gettext("Press Forecast: the coming days come here as a chart and a table."))
+        _only_past(catalog, store, product)
         return
     _days_answer(catalog, *kept)
 

@@ -163,7 +163,7 @@ def _verdict(upload: Upload) -> None:
 def _figures(seen: Preflight) -> None:
     if not seen.rows_total:
         return
-    with st.grid(min_column_width=170):
+    with st.grid(4, min_column_width=150):
         st.metric(gettext("Rows used"), number(seen.rows_used), border=True)
         st.metric(gettext("Rows left out"), number(seen.rows_rejected), border=True)
         st.metric(gettext("Stores × products"), f"{number(seen.stores)} × {number(seen.products)}", border=True)

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest, app_test
 
 from control_room import i18n, session
 from control_room.clients.api import Catalog
@@ -278,7 +279,7 @@ class FakeApi:
         return Catalog(stores=STORES, products=PRODUCTS, series=series, date_to=TODAY - DAY, horizon=28, frequency="D")
 
     def sales(self, store: str | None = None, product: str | None = None, since: dt.date | None = None) -> Any:
-        self.world.asked("api", "sales")
+        self.world.asked("api", f"sales {store} {product} {since}")
         start = since or TODAY - DAY * 60
         days = [start + DAY * index for index in range((TODAY - start).days)]
         return tuple(
@@ -310,7 +311,7 @@ class FakeApi:
             raise NoChampion()
 
     def history(self, filters: Any, cursor: str | None = None, limit: int = 100) -> r.HistoryPage:
-        self.world.asked("api", "history")
+        self.world.asked("api", f"history {dict(filters)} {cursor} {limit}")
         if self.world.empty:
             return r.HistoryPage(items=(), next_cursor=None)
         first = int(cursor or 0)
@@ -348,7 +349,7 @@ class FakeApi:
         return b"row,reason"
 
     def template(self, format: str) -> bytes:
-        self.world.asked("api", "template")
+        self.world.asked("api", f"template {format}")
         return b"date,sales"
 
     def etl(self, conf: dict[str, Any]) -> r.Run:
@@ -359,6 +360,9 @@ class FakeApi:
 
     def models(self) -> tuple[r.ModelInfo, ...]:
         self.world.asked("api", "models")
+        return self._models()
+
+    def _models(self) -> tuple[r.ModelInfo, ...]:
         if self.world.empty:
             return ()
         ages = {"8": DAY / 2, "7": DAY * 9, "6": DAY * 40}
@@ -368,8 +372,8 @@ class FakeApi:
         )
 
     def model(self, version: str) -> r.ModelReport:
-        self.world.asked("api", "model")
-        info = next((item for item in self.models() if item.version == version), None)
+        self.world.asked("api", f"model {version}")
+        info = next((item for item in self._models() if item.version == version), None)
         if info is None:
             raise NotFound("there is no such model")
         models = {"challenger": 0.179, "champion": 0.182, "seasonal_naive": 0.247, "moving_average": 0.231}
@@ -427,14 +431,14 @@ class FakeAirflow:
         return started
 
     def run(self, dag_id: str, run_id: str) -> r.Run:
-        self.world.asked("airflow", "run")
+        self.world.asked("airflow", f"run {run_id}")
         found = next((item for item in self.world.runs.get(dag_id, []) if item.run_id == run_id), None)
         if found is None:
             raise NotFound("Airflow does not know this run")
         return found
 
     def runs(self, dag_id: str, limit: int = 20) -> tuple[r.Run, ...]:
-        self.world.asked("airflow", "runs")
+        self.world.asked("airflow", f"runs {dag_id}")
         return tuple(self.world.runs.get(dag_id, []))
 
     def cancel(self, dag_id: str, run_id: str) -> r.Run:
@@ -445,7 +449,7 @@ class FakeAirflow:
         return ended
 
     def paused(self, dag_id: str) -> bool:
-        self.world.asked("airflow", "paused")
+        self.world.asked("airflow", f"paused {dag_id}")
         return self.world.paused
 
     def unpause(self, dag_id: str) -> bool:
@@ -513,22 +517,32 @@ def world() -> World:
 Open = Callable[..., AppTest]
 
 
+class _FrameKnown(PagesManager):
+    """AppTest forgets at every run what a server keeps: that the frame has run once. It forgets it here only."""
+
+
 @pytest.fixture
-def console(world: World, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """Open a page of the console: ``console("history", language="es", store="S01")``."""
+def new_server(world: World, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Open a page of a server in which nothing has run yet."""
+    monkeypatch.setattr(session, "connect", lambda: services(world))
 
     def open_page(page: str = "", language: str = "en", **query: str) -> AppTest:
-        monkeypatch.setattr(session, "connect", lambda: services(world))
-        app = AppTest.from_file(str(HOME), default_timeout=30)
+        app = AppTest.from_file(str(HOME), default_timeout=60)
         app.context = {"locale": {"en": "en-US", "es": "es-ES"}[language], "timezone": "Europe/Madrid"}
-        app.run()
+        app.query_params.update(query)
         if page:
             app.switch_page(f"pages/{page}.py")
-            app.query_params.update(query)
-            app.run()
-        return app
+        return app.run()
 
     return open_page
+
+
+@pytest.fixture
+def console(new_server: Open, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Open a page of the console: ``console("history", language="es", store="S01")``."""
+    monkeypatch.setattr(PagesManager, "uses_pages_directory", False)
+    monkeypatch.setattr(app_test, "PagesManager", _FrameKnown)
+    return new_server
 
 
 @pytest.fixture

@@ -4,13 +4,366 @@ from __future__ import annotations
 
 import pytest
 
+from control_room import session
+from ml.errors import InputError
+from ml.records import ETL_DAG, RETRAIN_DAG
+
 ALL = ("", "upload", "predict", "history", "experiments", "retrain")
+LANGUAGES = ("en", "es")
+both = pytest.mark.parametrize("language", LANGUAGES)
+every = pytest.mark.parametrize("page", ALL)
 
 
-@pytest.mark.parametrize("language", ["en", "es"])
-@pytest.mark.parametrize("page", ALL)
-def test_normal(console, said, page, language):
+def lead(app) -> str:
+    """The sentence a page opens with: the first markdown of its main part."""
+    return str(app.main.markdown[0].value)
+
+
+OPENINGS = {
+    "": ("Forecasts are served by v7", "Los pronósticos los da la v7"),
+    "upload": ("The data in use has 48,000 rows", "Los datos en uso tienen 48.000 filas"),
+    "predict": ("v7 answers, with sales known", "Responde la v7"),
+    "history": ("The newest prediction was asked", "La última predicción se pidió"),
+    "experiments": ("too close to call", "demasiado igualado para decidir"),
+    "retrain": ("No retraining is running", "No hay ningún reentrenamiento en marcha"),
+}
+EMPTY_OPENINGS = {
+    "": ("No model serves forecasts yet", "Aún no hay ningún modelo que dé pronósticos"),
+    "upload": ("There is no sales data yet", "Aún no hay datos de ventas"),
+    "predict": ("train one first", "entrene uno primero"),
+    "history": ("No prediction has been asked yet", "Aún no se ha pedido ninguna predicción"),
+    "experiments": ("No model has been trained yet", "Aún no se ha entrenado ningún modelo"),
+    "retrain": ("No retraining is running", "No hay ningún reentrenamiento en marcha"),
+}
+DOWN_OPENINGS = {
+    "": ("The API does not answer", "La API no responde"),
+    "upload": ("It cannot be said now which data", "Ahora no se puede decir qué datos"),
+    "predict": ("No forecast can be asked now", "Ahora no se pueden pedir pronósticos"),
+    "history": ("The predictions cannot be read now", "Las predicciones no se pueden leer ahora"),
+    "experiments": ("It cannot be said now how", "Ahora no se puede decir cómo"),
+    "retrain": ("No run can be started now", "Ahora no se puede iniciar ninguna ejecución"),
+}
+
+
+def opens_with(app, openings: dict[str, tuple[str, str]], page: str, language: str) -> bool:
+    return openings[page][LANGUAGES.index(language)] in lead(app)
+
+
+@both
+@every
+def test_normal(console, page, language):
     app = console(page, language)
     assert not app.exception
     assert not app.error
-    assert len(said(app)) > 200
+    assert opens_with(app, OPENINGS, page, language)
+
+
+@both
+@every
+def test_empty(console, world, page, language):
+    world.empty, world.uploads, world.runs, world.promotions = True, {}, {}, []
+    app = console(page, language)
+    assert not app.exception
+    assert opens_with(app, EMPTY_OPENINGS, page, language)
+
+
+@both
+@every
+def test_every_service_down_from_the_start(console, world, page, language):
+    world.down = {"api", "airflow", "mlflow"}
+    app = console(page, language)
+    assert not app.exception
+    if page:  # the home page's own sentence says it
+        assert any(("does not answer" in w.value) or ("no responde" in w.value) for w in app.warning)
+    found = app.main.markdown
+    assert any(DOWN_OPENINGS[page][LANGUAGES.index(language)] in str(item.value) for item in found)
+
+
+@every
+def test_down_keeps_what_was_known(console, world, page, said):
+    app = console(page)
+    before = said(app)
+    world.down = {"api", "airflow", "mlflow"}
+    session.forget()
+    app.run()
+    assert not app.exception
+    after = said(app)
+    assert "Last known state" in after
+    numbers = {"": "17.9%", "upload": "ventas-2026.csv", "predict": "S03", "history": "Page 1", "experiments": "+0.8%"}
+    known = numbers.get(page, "Retraining")
+    everything = after + str(
+        [frame.value.to_dict() for frame in app.dataframe] + [t.value.to_dict() for t in app.table]
+    )
+    assert known in everything or known in str(app.selectbox[0].value)
+    assert len(after) > 0.6 * len(before)
+
+
+@every
+def test_slow(console, world, page):
+    world.delay = 0.15
+    app = console(page)
+    assert not app.exception
+    # Nothing is asked twice for one view of a page, so it waits as seldom as it can.
+    assert len(world.calls) == len(set(world.calls))
+
+
+@every
+def test_a_silent_service_is_waited_for_once(console, world, page):
+    world.down = {"api"}
+    console(page)
+    assert sum(service == "api" for service, _ in world.calls) <= 2
+
+
+def test_the_language_can_be_switched_and_stays_in_the_address(console):
+    app = console("retrain", "en")
+    app.segmented_control(key="lang").set_value("es").run()
+    assert opens_with(app, OPENINGS, "retrain", "es")
+    assert app.query_params["lang"] in ("es", ["es"])
+
+
+def test_language_from_the_address(console):
+    assert opens_with(console("history", "en", lang="es"), OPENINGS, "history", "es")
+
+
+def test_a_page_is_framed_when_it_is_the_first_thing_asked_for(new_server):
+    app = new_server("history", in_store="S02")
+    assert app.segmented_control(key="lang")
+    assert "The newest prediction" in lead(app)
+    assert app.selectbox(key="in_store").value == "S02"
+
+
+def test_retry_asks_again(console, world):
+    world.down = {"api"}
+    app = console("history")
+    world.down = set()
+    next(b for b in app.button if b.key == "retry-history").click().run()
+    assert not app.error
+    assert "The newest prediction" in lead(app)
+
+
+# ---------------------------------------------------------------- home
+
+
+def test_first_steps_lead_through(console, world, said):
+    world.empty, world.uploads, world.promotions = True, {}, []
+    app = console()
+    assert "1. Load your sales" in said(app)
+    assert [link.label for link in app.page_link if "Do this now" in link.label]
+
+
+def test_airflow_down_is_said_with_its_consequence(console, world, said):
+    world.down = {"airflow"}
+    text = said(console())
+    assert "Not answering: Airflow" in text
+    assert "No run can be started or followed; forecasts go on." in text
+
+
+# ---------------------------------------------------------------- upload
+
+
+def test_a_file_is_sent_once_and_shown(console, world, said):
+    app = console("upload")
+    app.file_uploader(key="file").upload("mayo.csv", b"date,sales\n2026-01-01,3\n", "text/csv").run()
+    app.run()
+    assert [call for call in world.calls if call[1] == "send"] == [("api", "send")]
+    assert app.query_params["upload"] in ("new", ["new"])
+    assert "mayo" in said(app)
+
+
+def test_what_was_seen_in_the_file(console, said):
+    text = said(console("upload", upload="u1"))
+    assert "The file can be used without the rows listed below." in text
+    assert "row 12, column “ventas”, and 2 more like it" in text
+    assert "1,201" in text
+
+
+def test_text_of_a_file_stays_text(console):
+    shown = " ".join(str(m.value) for m in console("upload", upload="u1").markdown)
+    assert "![x](http" not in shown
+    assert r"\=1\+1 \!\[x\]" in shown or r"=1\+1 \!\[x\]" in shown
+
+
+def test_read_again_sends_options_and_mapping(console, world):
+    app = console("upload", upload="u1")
+    box = next(s for s in app.selectbox if s.label == "Decimal mark")
+    box.set_value(".")
+    next(b for b in app.button if b.label == "Read it again").click().run()
+    assert world.uploads["u1"].options.decimal == "."
+    assert world.uploads["u1"].mapping.roles["sales"] == "ventas"
+
+
+def test_accept_then_etl(console, world):
+    app = console("upload", upload="u1")
+    app.button(key="accept").click().run()
+    assert world.uploads["u1"].status == "accepted"
+    app.button(key="start-etl").click().run()
+    assert app.query_params["run"] in ("etl-2", ["etl-2"])
+    assert app.button(key="start-etl").disabled
+    assert sum(call[1] == "etl" for call in world.calls) == 1
+
+
+def test_a_refused_file_cannot_be_accepted(console, world):
+    seen = world.uploads["u1"].preflight.model_copy(update={"verdict": "REJECT"})
+    world.uploads["u1"] = world.uploads["u1"].model_copy(update={"preflight": seen})
+    assert console("upload", upload="u1").button(key="accept").disabled
+
+
+# ---------------------------------------------------------------- predict
+
+
+def test_one_day(console, world, said):
+    app = console("predict")
+    app.button(key="ask-day").click().run()
+    text = said(app)
+    assert "units/day" in text
+    assert "In 8 of 10 such days between" in text
+    assert "well supported" in text
+    assert "28 similar days" in text
+    assert any("curl -X POST" in block.value for block in app.code)
+
+
+def test_changed_settings_are_not_passed_off_as_the_answer(console):
+    app = console("predict")
+    app.button(key="ask-day").click().run()
+    app.toggle[0].set_value(True).run()
+    assert any("settings have changed" in info.value for info in app.info)
+
+
+def test_next_days(console, said):
+    app = console("predict", way="days")
+    app.button(key="ask-days").click().run()
+    assert "expected from" in said(app)
+    assert len(app.dataframe[-1].value) == 28
+
+
+def test_rows_of_a_file(console, said):
+    app = console("predict", way="file")
+    app.file_uploader(key="rows").upload("rows.csv", b"date\n2026-01-01\n", "text/csv").run()
+    app.button(key="ask-file").click().run()
+    text = said(app)
+    assert "2 of 3 rows were predicted." in text
+    assert "1 day has no similar day in history" in text
+
+
+def test_a_refused_question_says_why(console, world):
+    world.problem = InputError("price: must be above 0", field="price")
+    world.problem.facts["request_id"] = "req-42"
+    app = console("predict")
+    app.button(key="ask-day").click().run()
+    assert "req-42" in app.error[0].value
+    assert "must be above 0" in app.error[0].value
+
+
+# ---------------------------------------------------------------- history
+
+
+def test_pages_by_cursor(console):
+    app = console("history")
+    app.button(key="older").click().run()
+    assert app.query_params["cursor"] in ("60", ["60"])
+    app.button(key="newer").click().run()
+    assert "cursor" not in app.query_params
+
+
+def test_another_filter_starts_from_the_newest(console):
+    app = console("history")
+    app.button(key="older").click().run()
+    app.selectbox(key="in_store").set_value("S01").run()
+    assert "cursor" not in app.query_params
+
+
+# ---------------------------------------------------------------- experiments
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("better", "Challenger v8 is better than champion v7"),
+        ("worse", "Challenger v8 is worse than champion v7"),
+        ("too_close", "too close to call"),
+        ("unchanged", "The data has not changed since champion v7"),
+    ],
+)
+def test_the_verdict_comes_first(console, world, verdict, words):
+    world.verdict = verdict
+    assert words in lead(console("experiments"))
+
+
+def test_promotion_needs_a_name_and_a_reason(console, world):
+    app = console("experiments")
+    assert app.button(key="promote").disabled
+    app.text_input(key="promote-actor").set_value("Ana")
+    app.text_area(key="promote-reason").set_value("fits the season").run()
+    app.button(key="promote").click().run()
+    assert world.champion == "8"
+    assert world.promotions[-1].reason == "fits the season"
+    assert "Challenger v8" in lead(app)
+
+
+def test_roll_back(console, world):
+    app = console("experiments")
+    app.text_input(key="rollback-actor").set_value("Ana")
+    app.text_area(key="rollback-reason").set_value("complaints").run()
+    app.button(key="rollback").click().run()
+    assert (world.champion, world.promotions[-1].action) == ("6", "rollback")
+
+
+# ---------------------------------------------------------------- retrain
+
+
+def start(app):
+    next(b for b in app.button if b.label == "Start retraining").click().run()
+    return app
+
+
+def test_start_sends_the_dags_parameters_and_follows(console, world):
+    app = console("retrain")
+    app.number_input[0].set_value(4)
+    start(app)
+    conf = next(what for service, what in world.calls if what.startswith("start"))
+    assert conf == (
+        f"start {RETRAIN_DAG} {{'trials': 4, 'folds': 3, 'window_days': None, 'policy': None, 'metric': 'wape'}}"
+    )
+    assert "run" in app.query_params
+    assert next(b for b in app.button if b.label == "Start retraining").disabled
+    assert "is running" in lead(app)
+
+
+def test_a_run_started_elsewhere_is_followed_not_doubled(console, world):
+    app = console("retrain")
+    from_elsewhere = world.runs[RETRAIN_DAG][0].model_copy(
+        update={"run_id": "other", "state": "running", "ended_at": None}
+    )
+    world.runs[RETRAIN_DAG].insert(0, from_elsewhere)
+    start(app)
+    assert app.query_params["run"] in ("other", ["other"])
+    assert sum(run.active for run in world.runs[RETRAIN_DAG]) == 1
+
+
+def test_cancel(console, world):
+    app = start(console("retrain"))
+    app.button(key=f"cancel-{RETRAIN_DAG}").click().run()
+    assert world.runs[RETRAIN_DAG][0].state == "failed"
+    assert any("Nothing has changed" in error.value for error in app.error)
+
+
+def test_the_log_of_a_failed_task_is_shown(console):
+    app = console("retrain", run="re-1")
+    assert any("ValueError: not enough history" in block.value for block in app.code)
+
+
+def test_a_paused_dag_is_said_and_can_be_unpaused(console, world):
+    world.paused = True
+    app = console("retrain")
+    assert "paused" in lead(app)
+    assert next(b for b in app.button if b.label == "Start retraining").disabled
+    app.button(key=f"unpause-{RETRAIN_DAG}").click().run()
+    assert not world.paused
+    assert "can be started" in lead(app)
+
+
+def test_etl_by_hand(console, world):
+    app = console("retrain")
+    next(s for s in app.selectbox if s.label == "Take the data from").set_value("demo_next_week")
+    next(b for b in app.button if b.label == "Start the ETL").click().run()
+    assert ("airflow", f"start {ETL_DAG} {{'source': 'demo_next_week'}}") in world.calls

@@ -1,0 +1,142 @@
+"""Charts say what the records say, in light and dark, and in words."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import subprocess
+import sys
+
+import pytest
+
+from control_room import charts
+from ml import records as r
+
+DAY = dt.timedelta(days=1)
+START = dt.date(2026, 1, 1)
+SALES = [r.SalesPoint(date=START + DAY * i, sales=float(i)) for i in range(10)]
+SALES[4] = r.SalesPoint(date=START + DAY * 4, sales=None)
+
+
+def answer(day: dt.date, point: float = 10.0) -> r.Answer:
+    return r.Answer(
+        date=day, store="S", product="P", prediction=point, unit="units/day",
+        interval={"80": (point - 2, point + 3), "95": (point - 4, point + 6)},
+        support=r.Support(similar_days=3, level="thin"), inputs={},
+        model=r.ModelRef(name="sales", version="7", alias="champion", run_id="x"), data_version="d", request_id="q",
+        created_at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    )  # fmt: skip
+
+
+ANSWERS = [answer(START + DAY * (10 + i), 10.0 + i) for i in range(5)]
+
+
+def metrics(wape: float) -> r.Metrics:
+    return r.Metrics(rows=10, wape=wape, bias=0, rmse=1, mae=1)
+
+
+EVALUATION = r.Evaluation(
+    data_version="d",
+    folds=(
+        r.Fold(origin=START, date_from=START + DAY, date_to=START + DAY * 28, rows=10,
+               metrics={"challenger": metrics(0.2), "champion": metrics(0.25), "seasonal_naive": metrics(0.3)}),
+    ),
+    overall={"challenger": metrics(0.2), "champion": metrics(0.25), "seasonal_naive": metrics(0.3)},
+    segments=(r.Segment(by="promotion", value="yes", rows=9, wape={"challenger": 0.1, "champion": 0.2}),),
+    weekly_gain=(("2026-01-05", 0.1), ("2026-01-12", -0.05)),
+)  # fmt: skip
+
+
+def trace(chart: charts.Chart, name: str):
+    return next(item for item in chart.figure.data if item.name == name)
+
+
+@pytest.fixture(autouse=True)
+def _english(speak):
+    speak("en")
+
+
+def test_the_band_is_the_interval():
+    chart = charts.forecast_chart(SALES, ANSWERS)
+    band = trace(chart, "80 % interval")
+    assert list(band.y) == [a.interval["80"][1] for a in ANSWERS] + [a.interval["80"][0] for a in ANSWERS][::-1]
+    assert list(trace(chart, "Forecast").y) == [a.prediction for a in ANSWERS]
+
+
+def test_an_unknown_day_is_a_gap_not_a_zero():
+    assert trace(charts.forecast_chart(SALES, []), "Actual sales").y[4] is None
+
+
+def test_a_single_answer_shows_its_interval_as_a_bar():
+    bars = trace(charts.forecast_chart(SALES, ANSWERS[:1]), "Forecast").error_y
+    assert (bars.array[0], bars.arrayminus[0]) == (3, 2)
+
+
+def test_champion_changes_within_the_days_are_marked():
+    moves = [
+        r.Promotion(promotion_id=n, at=dt.datetime(2026, month, 3, tzinfo=dt.UTC), action="promote", version=str(n),
+                    previous=None, actor="a", reason="b")
+        for n, month in ((7, 1), (8, 6))
+    ]  # fmt: skip
+    chart = charts.forecast_chart(SALES, ANSWERS, promotions=moves)
+    assert [note.text for note in chart.figure.layout.annotations] == ["v7"]
+
+
+def test_the_words_say_the_numbers():
+    assert charts.forecast_chart(SALES, ANSWERS).alt == (
+        "Actual sales Jan 1, 2026 to Jan 10, 2026: between 0.0 and 9.0. "
+        "Forecast Jan 11, 2026 to Jan 15, 2026: between 10.0 and 14.0 units/day."
+    )
+    assert charts.forecast_chart([], []).alt == "No data in this chart."
+    assert charts.weekly_gain_chart(EVALUATION).alt == "The challenger's error was smaller in 1 of 2 weeks."
+    assert "Challenger 20.0%, Champion 25.0%" in charts.fold_chart(EVALUATION).alt
+
+
+def test_gain_and_loss_differ_by_more_than_colour():
+    bars = charts.weekly_gain_chart(EVALUATION).figure.data[0]
+    assert list(bars.marker.pattern.shape) == ["", "/"]
+    assert list(bars.text) == ["+10%", "-5%"]
+
+
+def test_models_differ_by_symbol():
+    dots = [item for item in charts.fold_chart(EVALUATION).figure.data if item.mode == "markers"]
+    assert len({item.marker.symbol for item in dots}) == len(dots) == 3
+
+
+def test_segments_are_named_in_words(speak):
+    assert list(charts.segment_chart(EVALUATION.segments).figure.data[-1].y) == ["on promotion"]
+    speak("es")
+    assert list(charts.segment_chart(EVALUATION.segments).figure.data[-1].y) == ["en promoción"]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_chart_is_transparent_and_serialisable(dark):
+    found = [
+        charts.forecast_chart(SALES, ANSWERS, dark=dark),
+        charts.weekly_gain_chart(EVALUATION, dark=dark),
+        charts.fold_chart(EVALUATION, dark=dark),
+        charts.segment_chart(EVALUATION.segments, dark=dark),
+    ]
+    for chart in found:
+        layout = json.loads(chart.figure.to_json())["layout"]
+        assert layout["paper_bgcolor"] == "rgba(0,0,0,0)"
+        assert chart.alt
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize(("look", "paper"), [(charts.LIGHT, "#ffffff"), (charts.DARK, "#0f181a")])
+def test_lines_stand_out_from_the_paper(look, paper):
+    """WCAG 2.2, 1.4.11: graphics need a contrast of 3 : 1."""
+    for colour in (look.actual, look.model, look.rival, look.muted):
+        light, dark = sorted((_luminance(colour), _luminance(paper)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 3, colour
+
+
+def test_charts_do_not_know_streamlit():
+    code = "import sys, control_room.charts; sys.exit('streamlit' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,45 @@
+"""Every error has words, in every language."""
+
+from __future__ import annotations
+
+import pytest
+
+from control_room.problems import SENTENCES, explain
+from ml.errors import Conflict, InputError, ServiceDown, all_codes
+
+
+def own_codes() -> set[str]:
+    return {code for code, kind in all_codes().items() if kind.__module__ == "ml.errors"}
+
+
+def test_every_code_of_ours_has_a_sentence_and_advice():
+    assert own_codes() == set(SENTENCES)
+    assert all(title and advice for title, advice in SENTENCES.values())
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_the_silent_service_is_named(speak, language):
+    speak(language)
+    said = explain(ServiceDown("airflow", "no answer within 4 s"))
+    assert said.title.startswith("Airflow")
+    assert said.detail == "no answer within 4 s"
+
+
+def test_the_servers_code_wins_over_the_class_and_the_id_is_kept(speak):
+    speak("en")
+    error = InputError("row 3: price", field="price")
+    error.facts |= {"code": "too_large", "request_id": "r1"}
+    said = explain(error)
+    assert said.title == "This is too large for one request."
+    assert (said.detail, said.request_id) == ("row 3: price", "r1")
+
+
+def test_a_title_is_not_repeated_as_detail():
+    assert explain(Conflict()).detail == ""
+
+
+def test_an_unknown_code_is_said_as_internal(speak):
+    speak("en")
+    error = Conflict("rate limit")
+    error.facts["code"] = "from_the_future"
+    assert "on the server" in explain(error).title

@@ -1,0 +1,24 @@
+"""Snippets run as they are and never show the key."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shlex
+
+from control_room import snippets
+
+BODY = {"store": "O'Brien & Söhne", "date": "2026-01-05", "price": 9.99}
+
+
+def test_the_shell_reads_the_body_as_it_is():
+    words = shlex.split(snippets.curl("http://localhost:8800", "/predict", BODY, False).replace("\\\n", " "))
+    assert words[:4] == ["curl", "-X", "POST", "http://localhost:8800/predict"]
+    assert json.loads(words[-1]) == BODY
+
+
+def test_python_is_python_and_reads_the_key_from_the_environment():
+    code = snippets.python("http://localhost:8800", "/predict", BODY, True)
+    ast.parse(code)
+    assert 'os.environ["CONTROL_ROOM_API_TOKEN"]' in code
+    assert "$CONTROL_ROOM_API_TOKEN" in snippets.curl("http://x", "/predict", BODY, True)

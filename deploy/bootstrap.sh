@@ -63,9 +63,14 @@ install_packages() {
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION"
   fi
   export VIRTUAL_ENV="$PWD/$VENV"
-  say "installing the locked packages"
-  "$VENV/bin/uv" pip install --quiet --no-deps --compile-bytecode --require-hashes -r requirements.lock
-  "$VENV/bin/uv" pip install --quiet --no-deps -e .
+  if [ "$(uname -s)" = Linux ]; then
+    say "installing the locked packages"
+    "$VENV/bin/uv" pip install --quiet --no-deps --compile-bytecode --require-hashes -r requirements.lock
+    "$VENV/bin/uv" pip install --quiet --no-deps -e .
+  else # other systems need other packages (XGBoost), and the lock is Linux's
+    say "NOT LOCKED: requirements.lock is for Linux; on $(uname -s) the packages are resolved anew"
+    "$VENV/bin/uv" pip install --quiet --compile-bytecode -e '.[dev]'
+  fi
 }
 
 fingerprint() { # what the environment is made from, and where: a moved folder needs new scripts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import http.client
 import json
 import socket
@@ -42,11 +43,22 @@ def tcp(port: int, host: str = "127.0.0.1") -> Probe:
     return look
 
 
-def airflow_part(url: str, part: str) -> Probe:
-    """Ready when Airflow's own health page says that ``part`` (scheduler, dag_processor) has a fresh heartbeat."""
+class AirflowPart:
+    """Ready when Airflow's own health page says that ``part`` (scheduler, dag_processor) is healthy.
 
-    def look() -> bool:
-        body = get(f"{url}/api/v2/monitor/health")
-        return body is not None and (json.loads(body).get(part) or {}).get("status") == "healthy"
+    The page goes on saying so for some seconds after a part has died: only a heartbeat since :meth:`begin` counts.
+    """
 
-    return look
+    def __init__(self, url: str, part: str) -> None:
+        self._url, self._part = url, part
+        self._since = dt.datetime.now(dt.UTC)
+
+    def begin(self) -> None:
+        """The part is being started now."""
+        self._since = dt.datetime.now(dt.UTC)
+
+    def __call__(self) -> bool:
+        body = get(f"{self._url}/api/v2/monitor/health")
+        found = (json.loads(body).get(self._part) or {}) if body else {}
+        beat = found.get(f"latest_{self._part}_heartbeat")
+        return found.get("status") == "healthy" and bool(beat) and dt.datetime.fromisoformat(beat) > self._since

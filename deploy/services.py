@@ -41,6 +41,7 @@ AIRFLOW_PACE = {
     "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "120",
     "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
     "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
+    "WORKERS__EXECUTION_API_TIMEOUT": "30",  # 5 s by default: on a busy machine the first task fails at its start
     "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "WORKERS__MAX_FAILED_HEARTBEATS": "60",
 }
@@ -149,14 +150,18 @@ class Installation:
         after = (*stores, *(spec.name for spec in jobs))
         url = self.settings.airflow
 
-        def part(name: str, *arguments: str, ready: probes.Probe) -> Spec:
-            return Spec(f"airflow-{name}", (run, name, *arguments), env, home, ready, after, prepare=self._airflow_home)
-
+        scheduler, processor = (probes.AirflowPart(url, part) for part in ("scheduler", "dag_processor"))
+        parts = (
+            (("api-server", "--workers", "1"), probes.answers(f"{url}/api/v2/version"), self._airflow_home),
+            (("scheduler", "--skip-serve-logs"), scheduler, scheduler.begin),
+            (("dag-processor",), processor, processor.begin),
+        )
         return [
             *jobs,
-            part("api-server", "--workers", "1", ready=probes.answers(f"{url}/api/v2/version")),
-            part("scheduler", "--skip-serve-logs", ready=probes.airflow_part(url, "scheduler")),
-            part("dag-processor", ready=probes.airflow_part(url, "dag_processor")),
+            *(
+                Spec(f"airflow-{words[0]}", (run, *words), env, home, ready, after, prepare=prepare)
+                for words, ready, prepare in parts
+            ),
         ]
 
     def _airflow_home(self) -> None:

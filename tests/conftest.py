@@ -35,6 +35,7 @@ from ml.settings import PREFIX, Settings, load_settings, variable
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+STACK_SECONDS = 900  # three minutes on an idle machine with two cores, ten on a busy one
 CHROMIUM_FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -44,6 +45,13 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test that asks for the whole product waits for its first start."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(STACK_SECONDS + 300))
 
 
 @contextmanager
@@ -77,7 +85,7 @@ def running(
         deadline = time.monotonic() + seconds
         while not ready():
             if leader.has_exited() or time.monotonic() > deadline:
-                pytest.fail(f"{command[0]} did not come up:\n{ChildLog(log).tail(40)}")
+                pytest.fail(f"{command[0]} did not come up:\n{ChildLog(log).tail(40)}", pytrace=False)
             time.sleep(0.05)
         yield leader.pid
     finally:
@@ -270,7 +278,7 @@ def stack() -> Iterator[Stack]:
             return note is not None and note.phase == "ready"
 
         try:
-            with running(command, env, ready, output, seconds=420, cwd=ROOT) as runner:
+            with running(command, env, ready, output, seconds=STACK_SECONDS, patience=45, cwd=ROOT) as runner:
                 yield Stack(settings, runner, output)
         finally:
             # the runner has ended its children; this ends what it left if it was killed

@@ -91,7 +91,7 @@ def test_no_suitable_python_is_said_with_what_is_needed(project):
 def test_a_missing_browser_is_said_loudly_and_is_no_failure(project):
     tools = project.folder / "tools"
     tools.mkdir()
-    for name in ("dirname", "cat", "sha256sum", "cut", "id", "rm"):
+    for name in ("dirname", "cat", "sha256sum", "cut", "id", "rm", "uname"):
         (tools / name).symlink_to(shutil.which(name))
     project.run(path=str(tools), arguments=["--dev"])
     assert "NO CHROMIUM" in project.said

@@ -14,7 +14,6 @@ from control_room import i18n
 from control_room.findings import FINDINGS, KINDS
 from control_room.i18n.__main__ import PACKAGE, extracted
 from control_room.words import WARNINGS
-from ml import reading
 from ml.findings import FINDING_CODES, FINDING_HINTS
 
 
@@ -73,8 +72,20 @@ def test_findings_are_those_of_the_reader():
     assert {code: (text, FINDING_HINTS.get(code, "")) for code, text in FINDING_CODES.items()} == FINDINGS
 
 
+def named_kinds() -> set[str]:
+    """The last word of every row of the reader's tables of file kinds, wherever they are kept."""
+    tables = []
+    for path in (Path(PACKAGE).parent / "ml").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            target = getattr(node, "target", None) or (getattr(node, "targets", None) or [None])[0]
+            if getattr(target, "id", "") in ("_MAGIC", "_TEXT_KINDS", "_ZIP_KINDS"):
+                tables.append(ast.literal_eval(node.value))
+    return {row[-1] for table in tables for row in table}
+
+
 def test_kinds_are_those_of_the_reader():
-    kinds = {kind for _, _, kind in reading._MAGIC} | {kind for _, kind in reading._TEXT_KINDS + reading._ZIP_KINDS}
+    kinds = named_kinds()
+    assert len(kinds) > 15
     assert kinds <= set(KINDS)
 
 
@@ -108,7 +119,7 @@ def test_an_unknown_zone_is_utc():
     [
         ("en", "1,234.5", "12.3%", "Jan 5, 2026"),
         ("es", "1.234,5", "12,3\N{NO-BREAK SPACE}%", "5 ene 2026"),
-        ("es_MX", "1,234.5", "12.3\N{NO-BREAK SPACE}%", "5 ene 2026"),
+        ("es_MX", "1,234.5", "12.3%", "5 ene 2026"),
     ],
 )
 def test_numbers_and_dates(speak, locale, number, percent, day):

@@ -51,7 +51,7 @@ class AirflowPart:
 
     def __init__(self, url: str, part: str) -> None:
         self._url, self._part = url, part
-        self._since = dt.datetime.now(dt.UTC)
+        self._since = dt.datetime.min.replace(tzinfo=dt.UTC)
 
     def begin(self) -> None:
         """The part is being started now."""
@@ -60,5 +60,10 @@ class AirflowPart:
     def __call__(self) -> bool:
         body = get(f"{self._url}/api/v2/monitor/health")
         found = (json.loads(body).get(self._part) or {}) if body else {}
-        beat = found.get(f"latest_{self._part}_heartbeat")
-        return found.get("status") == "healthy" and bool(beat) and dt.datetime.fromisoformat(beat) > self._since
+        beat = str(found.get(f"latest_{self._part}_heartbeat") or "")
+        return found.get("status") == "healthy" and beat != "" and dt.datetime.fromisoformat(beat) > self._since
+
+
+def airflow_part(url: str, part: str) -> Probe:
+    """Ready when Airflow says that ``part`` is healthy, whenever it was started."""
+    return AirflowPart(url, part)

@@ -233,6 +233,7 @@ class _Check:
         mapping = proposed if mapping is None else _checked_mapping(mapping, self.table)
         matches = _as_mapped(matches, mapping)
         try:
+            _require_header(self.table.frame.columns)
             _require(self, mapping)
         except FileRefused as refusal:
             why: Finding = refusal.facts["finding"]  # type: ignore[assignment]
@@ -285,15 +286,19 @@ def _listed(names: list[str]) -> str:
 def _require(check: _Check, mapping: Mapping) -> None:
     needed = ("date", "sales") if check.source.purpose == "training" else ("date",)
     missing = [role for role in needed if role not in mapping.roles]
-    if not missing:
-        return
-    names = check.table.frame.columns
-    data = [
-        name for name in names if looks_like_date(pl.Series([name]))[0] or read_numbers(pl.Series([name])).values[0]
-    ]
-    if data and not any(meaning_of(name).score > WEAK for name in names):
+    if missing:
+        raise refused("columns_missing", needed=" and ".join(missing), seen=_listed(check.table.frame.columns))
+
+
+def _require_header(names: list[str]) -> None:
+    """Refuse a file whose first row is data; a name such as ``STORE_001`` alone makes no header."""
+    cells = pl.Series(names, dtype=pl.String)
+    dates = looks_like_date(cells)
+    data = cells.filter(dates | read_numbers(cells).values.is_not_null()).to_list()
+    scores = [meaning_of(name).score for name in names]
+    known = sum(score >= 0.9 for score in scores) >= 2 if dates.any() else max(scores, default=0) > WEAK
+    if data and not known:
         raise refused("header_missing", row=1, sample=_listed(data[:3]))
-    raise refused("columns_missing", needed=" and ".join(missing), seen=_listed(names))
 
 
 def _say_how_columns_were_found(check: _Check, mapping: Mapping) -> None:

@@ -29,9 +29,10 @@ from ml.headers import (
     trimmed,
 )
 from ml.records import Finding, ReadOptions
-from ml.table import Table, bad_schema
+from ml.table import Table, no_bad_rows, raw_name
 
 SEPARATORS = (",", ";", "\t", "|")
+_SHORT, _LONG = "row_too_short", "row_too_long"
 SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "|"}
 
 
@@ -267,24 +268,39 @@ def _layout_findings(layout: _Layout, options: ReadOptions) -> Iterator[Finding]
 def _ragged_rows(
     bad: list[_BadRow], numbers: list[int], columns: list[str], width: int, separator: str
 ) -> tuple[pl.DataFrame, list[Finding]]:
-    found: list[list[object]] = []
-    first: dict[str, tuple[int, int]] = {}
-    for row, number in zip(bad, numbers, strict=True):
-        if not row.text.strip():
-            continue  # a line of spaces is a blank line
-        code = "row_too_short" if row.cells < width else "row_too_long"
-        first.setdefault(code, (number, row.cells))
-        why = reason(code, cells=row.cells, columns=width)
-        found.append([number, None, code, why, *_as_wide(_split(row.text, separator), len(columns), separator)])
-    codes = Counter(str(row[2]) for row in found)
+    kept = [(row, number) for row, number in zip(bad, numbers, strict=True) if not _is_blank(row)]
+    if not kept:
+        return no_bad_rows(columns), []
+    own = pl.DataFrame(
+        {"row": [number for _, number in kept], "cells": [row.cells for row, _ in kept]},
+        schema={"row": pl.Int64, "cells": pl.Int64},
+    ).with_columns(code=pl.when(pl.col("cells") < width).then(pl.lit(_SHORT)).otherwise(pl.lit(_LONG)))
+    groups = own.group_by("code", maintain_order=True).agg(pl.col("row", "cells").first(), pl.len().alias("count"))
     findings = [
-        finding(code, "row", row=number, count=codes[code], cells=cells, columns=width)
-        for code, (number, cells) in first.items()
+        finding(code, "row", row=row, count=count, cells=cells, columns=width)
+        for code, row, cells, count in groups.iter_rows()
     ]
-    return pl.DataFrame(found, schema=bad_schema(columns), orient="row"), findings
+    said = {
+        cells: reason(_SHORT if cells < width else _LONG, cells=cells, columns=width) for cells in own["cells"].unique()
+    }
+    own = own.select(
+        "row",
+        pl.lit(None, dtype=pl.String).alias("column"),
+        "code",
+        pl.col("cells").replace_strict(said).alias("reason"),
+    )
+    cells = zip(*(_as_wide(_split(row.text, separator), len(columns), separator) for row, _ in kept), strict=True)
+    raw = [pl.Series(raw_name(name), texts, dtype=pl.String) for name, texts in zip(columns, cells, strict=True)]
+    return own.hstack(raw), findings
+
+
+def _is_blank(row: _BadRow) -> bool:
+    return row.cells == 1 and not row.text.strip()
 
 
 def _split(text: str, separator: str) -> list[str]:
+    if '"' not in text:
+        return text.split(separator)
     try:
         return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     except csv.Error:  # one cell beyond the csv module's limit

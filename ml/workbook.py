@@ -7,6 +7,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import fastexcel
 import polars as pl
@@ -87,55 +88,66 @@ def _unpack(data: bytes, entry: zipfile.ZipInfo) -> Iterator[bytes]:
         raise refused("file_damaged", kind="XLSX", detail=shown(error)) from error
 
 
+@dataclass(frozen=True)
+class _Sheet:
+    """The first rows of one sheet, and how many rows it has."""
+
+    name: str
+    head: list[Record]
+    height: int
+
+    @property
+    def known(self) -> int:
+        return known_names(self.head[header_at(self.head, 0)].cells)[0]
+
+
 def read_xlsx(data: bytes, options: ReadOptions) -> Table:
     """Read the sheet that was asked for, or the one whose column names say most."""
     try:
         book = fastexcel.read_excel(data)
-        name, head, findings = _choose_sheet(book, options.sheet)
-        at = header_at(head, 0)
-        names, made = column_names(head[at].raw, at + 1)
-        frame = _load_rows(book, name, at + 1, names)
+        sheet, findings = _choose_sheet(book, options.sheet)
+        at = header_at(sheet.head, 0)
+        header, above = sheet.head[at], sheet.head[:at]
+        names, made = column_names(header.raw, at + 1)
+        frame = _load_rows(book, sheet, at + 1, names)
     except fastexcel.FastExcelError as error:
         raise refused("file_damaged", kind="XLSX", detail=shown(str(error).splitlines()[0])) from error
     frame, dropped = drop_nameless(frame, made)
     findings += [f for f in nameless_findings(made, dropped, names) if f.code == "header_empty"]
-    findings += preamble([shown(" ".join(filter(None, record.cells))) for record in head[:at] if any(record.cells)])
-    findings += trimmed(head[at].raw)
+    findings += preamble([shown(" ".join(filter(None, record.cells))) for record in above if any(record.cells)])
+    findings += trimmed(header.raw)
     rows = pl.int_range(at + 2, at + 2 + frame.height, eager=True).alias("row")
     filled = ~frame.select(pl.all_horizontal(pl.all().is_null())).to_series() if frame.width else rows.is_null()
     if not filled.all():
         findings.append(finding("blank_lines", "info", count=int((~filled).sum())))
         frame, rows = frame.filter(filled), rows.filter(filled)
-    dialect = ReadOptions(sheet=name, decimal=options.decimal)
+    dialect = ReadOptions(sheet=sheet.name, decimal=options.decimal)
     return Table(frame, rows, "xlsx", dialect, tuple(findings), no_bad_rows(frame.columns))
 
 
-def _choose_sheet(book: fastexcel.ExcelReader, wanted: str | None) -> tuple[str, list[Record], list[Finding]]:
-    """The wanted sheet, or the one whose column names say most."""
+def _choose_sheet(book: fastexcel.ExcelReader, wanted: str | None) -> tuple[_Sheet, list[Finding]]:
     seen = list(book.sheet_names)
     if wanted is not None and wanted not in seen:
         raise refused("sheet_missing", sheet=shown(wanted), seen=", ".join(map(shown, seen[:20])))
-    heads = {name: _sheet_head(book, name) for name in ([wanted] if wanted else seen[:20])}
-    heads = {name: head for name, head in heads.items() if any(any(record.cells) for record in head)}
-    if not heads:
+    sheets = [_look_at(book, name) for name in ([wanted] if wanted else seen[:20])]
+    filled = [sheet for sheet in sheets if any(any(record.cells) for record in sheet.head)]
+    if not filled:
         raise refused("sheet_empty")
-    best = max(heads, key=lambda name: known_names(heads[name][header_at(heads[name], 0)].cells)[0])
-    others = ", ".join(shown(name) for name in seen if name != best)
-    said = [finding("sheet_chosen", "info", sheet=shown(best), others=others)] if others and not wanted else []
-    return best, heads[best], said
+    best = max(filled, key=lambda sheet: sheet.known)
+    others = ", ".join(shown(name) for name in seen if name != best.name)
+    chosen = others and not wanted
+    return best, [finding("sheet_chosen", "info", sheet=shown(best.name), others=others)] if chosen else []
 
 
-def _sheet_head(book: fastexcel.ExcelReader, name: str) -> list[Record]:
-    sheet = book.load_sheet(name, header_row=None, skip_rows=0, n_rows=31, dtypes="string").to_polars()
-    return [
-        Record([str(cell) if cell is not None else "" for cell in cells], row, row)
-        for row, cells in enumerate(sheet.iter_rows(), 1)
-    ]
+def _look_at(book: fastexcel.ExcelReader, name: str) -> _Sheet:
+    sheet = book.load_sheet(name, header_row=None, skip_rows=0, n_rows=31, dtypes="string")
+    rows = sheet.to_polars().iter_rows()
+    head = [Record(["" if c is None else str(c) for c in cells], row, row) for row, cells in enumerate(rows, 1)]
+    return _Sheet(name, head, sheet.total_height)
 
 
-def _load_rows(book: fastexcel.ExcelReader, name: str, skip: int, names: list[str]) -> pl.DataFrame:
-    height = book.load_sheet(name, header_row=None, skip_rows=0, n_rows=1).total_height
-    if height <= skip:
+def _load_rows(book: fastexcel.ExcelReader, sheet: _Sheet, skip: int, names: list[str]) -> pl.DataFrame:
+    if sheet.height <= skip:
         raise refused("no_rows")
-    sheet = book.load_sheet(name, header_row=None, skip_rows=skip, schema_sample_rows=None).to_polars()
-    return usable_types(sheet.rename(dict(zip(sheet.columns, names, strict=True))))[0]
+    frame = book.load_sheet(sheet.name, header_row=None, skip_rows=skip, schema_sample_rows=None).to_polars()
+    return usable_types(frame.rename(dict(zip(frame.columns, names, strict=True))))[0]

@@ -34,7 +34,7 @@ def segments(label: str, options: Sequence[str], key: str, name: Callable[[str],
         label, options, format_func=name, key=key, required=True, label_visibility="collapsed"
     )
     keep(key, options[0])
-    return chosen
+    return chosen or options[0]
 
 
 def select(label: str, options: Sequence[str], default: str, key: str, name: Callable[[str], str]) -> str:

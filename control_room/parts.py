@@ -11,7 +11,7 @@ import streamlit as st
 
 from control_room import exports, session
 from control_room.charts import Chart
-from control_room.i18n import ago, clock, gettext, moment, reader, speaking
+from control_room.i18n import N_, ago, clock, gettext, moment, reader, speaking
 from control_room.live import Seen
 from control_room.problems import explain
 from ml.errors import ControlRoomError
@@ -25,6 +25,11 @@ TONE_ICONS = {
     "plain": ":material/info:",
 }
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&])")
+# Not errors but beginnings: code -> the page of the next step
+NEXT_STEPS = {
+    "no_data": ("pages/upload.py", N_("Load your sales")),
+    "no_champion": ("pages/retrain.py", N_("Train a model")),
+}
 CHART_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 
 
@@ -105,7 +110,11 @@ def problem(error: ControlRoomError, key: str, *, still: str = "", retry: bool =
 def need(seen: Seen[T], key: str, *, still: str = "") -> T | None:
     """What there is to draw; says why when there is nothing."""
     if seen.value is None and seen.problem is not None:
-        problem(seen.problem, key, still=still)
+        if seen.problem.code in NEXT_STEPS:
+            said, (page, label) = explain(seen.problem), NEXT_STEPS[seen.problem.code]
+            empty(f"{said.title} {said.advice}", page, gettext(label))
+        else:
+            problem(seen.problem, key, still=still)
     return seen.value
 
 

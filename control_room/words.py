@@ -12,7 +12,7 @@ PART_STATES = {
     "ok": (":material/check_circle:", N_("works"), "green"),
     "degraded": (":material/warning:", N_("works in part"), "orange"),
     "down": (":material/error:", N_("does not answer"), "red"),
-    "absent": (":material/do_not_disturb_on:", N_("not set up"), "gray"),
+    "absent": (":material/do_not_disturb_on:", N_("not there yet"), "gray"),
 }
 RUN_STATES = {
     "queued": (":material/schedule:", N_("queued"), "gray"),

@@ -12,7 +12,7 @@ from control_room import asked, parts, session
 from control_room.i18n import N_, day, duration, gettext, ngettext, number
 from control_room.views import follow
 from control_room.words import DAG_NAMES, word
-from ml.errors import Conflict, ControlRoomError
+from ml.errors import Conflict, ControlRoomError, NotFound
 from ml.records import ETL_DAG, RETRAIN_DAG, Run
 
 WINDOWS = {0: N_("all history"), 365: N_("the last year"), 730: N_("the last 2 years"), 1095: N_("the last 3 years")}
@@ -45,6 +45,8 @@ def _sentence(active: Run | None) -> tuple[str, parts.Tone]:
         return gettext("No run can be started now: Airflow does not answer."), "bad"
     if asked.paused(RETRAIN_DAG).value:
         return gettext("Retraining is paused in Airflow."), "attention"
+    if isinstance(asked.snapshot().problem, NotFound):
+        return gettext("There is no data to learn from yet."), "attention"
     if active:
         text = gettext("A retraining is running, for {duration} so far.")
         return text.format(duration=duration(follow.took(active))), "plain"
@@ -129,6 +131,10 @@ def _blocked(dag_id: str) -> bool:
         return True
     if paused.value:
         _paused(dag_id)
+        return True
+    if dag_id == RETRAIN_DAG and isinstance(asked.snapshot().problem, NotFound):
+        text = gettext("There is nothing to learn from yet: no sales data has been published.")
+        parts.empty(text, "pages/upload.py", gettext("Load your sales"))
         return True
     return follow.active(dag_id) is not None
 

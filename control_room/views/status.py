@@ -10,7 +10,7 @@ from control_room import asked, charts, parts, session
 from control_room.clients.api import Catalog
 from control_room.i18n import ago, amount, day, duration, gettext, moment, number, percent
 from control_room.live import Seen
-from control_room.views import banner
+from control_room.views import banner, follow
 from control_room.views.choose import series_choice
 from control_room.words import DAG_NAMES, PART_NAMES, PART_STATES, RUN_STATES, state, unit, word
 from ml.records import ETL_DAG, RETRAIN_DAG, Answer, Health, ModelReport, PartHealth, Run
@@ -19,6 +19,7 @@ DAYS_BACK = 60
 # The seal: golden rows may differ by rounding, not by more (units).
 PARITY_BOUND = 1e-3
 REFRESH = "20s"
+FIRST_STEPS_SECONDS = 5
 
 
 # ---------------------------------------------------------------- the sentence
@@ -55,32 +56,66 @@ def _sentence(seen: Seen[Health], away: list[str]) -> tuple[str, parts.Tone]:
 
 
 def first_steps() -> None:
-    """Upload, ETL, Train: shown until the first champion serves."""
-    health, uploads, snapshot = asked.health(), asked.uploads(), asked.snapshot()
+    """Upload, ETL, Train: shown until the first champion serves; follows by itself while a run is active."""
+    health = asked.health()
     if health.value is None or health.value.champion is not None:
         return
-    files = [item for item in uploads.value or () if item.status in ("accepted", "processed")]
-    loaded, published = bool(files or snapshot.value), snapshot.value is not None
-    steps = [
-        (gettext("Load your sales"), gettext("A CSV, XLSX or Parquet file with date and sales."), loaded, "upload"),
-        (gettext("Run the ETL"), gettext("It checks, cleans and publishes what you accepted."), published, "upload"),
-        (gettext("Train a model"), gettext("The first good one starts serving forecasts."), False, "retrain"),
-    ]
+    every = FIRST_STEPS_SECONDS if _active_runs() else None
+    st.fragment(_draw_steps, run_every=every)(_steps_done())
+
+
+def _active_runs() -> list[str]:
+    return [dag_id for dag_id in (ETL_DAG, RETRAIN_DAG) if follow.active(dag_id)]
+
+
+def _steps_done() -> tuple[bool, bool, bool]:
+    """Which of the three steps are done."""
+    health, snapshot = asked.health(), asked.snapshot()
+    files = any(item.status in ("accepted", "processed") for item in asked.uploads().value or ())
+    published = snapshot.value is not None
+    loaded = files or published or follow.active(ETL_DAG) is not None
+    return loaded, published, health.value is not None and health.value.champion is not None
+
+
+def _draw_steps(done_before: tuple[bool, bool, bool]) -> None:
+    done = _steps_done()
+    if done != done_before:
+        session.forget()
+        st.rerun()
     parts.section(gettext("Three steps to your first forecast"))
-    current = next(index for index, step in enumerate(steps) if not step[2])
-    for index, (column, step) in enumerate(zip(st.columns(3), steps, strict=True)):
-        with column:
-            _step(index, step, index == current)
+    running = _active_runs()
+    steps = [
+        (gettext("Load your sales"), gettext("A CSV, XLSX or Parquet file with date and sales."), "upload", False),
+        (
+            gettext("Run the ETL"),
+            gettext("It checks, cleans and publishes what you accepted."),
+            "upload",
+            ETL_DAG in running,
+        ),
+        (
+            gettext("Train a model"),
+            gettext("The first good one starts serving forecasts."),
+            "retrain",
+            RETRAIN_DAG in running,
+        ),
+    ]
+    current = done.index(False) if False in done else len(done)
+    grid = st.grid(3, min_column_width=200)
+    for index, step in enumerate(steps):
+        with grid.cell():
+            _step(index, step, done[index], index == current)
 
 
-def _step(index: int, step: tuple[str, str, bool, str], current: bool) -> None:
-    title, text, done, page = step
+def _step(index: int, step: tuple[str, str, str, bool], done: bool, current: bool) -> None:
+    title, text, page, running = step
     icon = ":material/check_circle:" if done else ":material/arrow_circle_right:" if current else ":material/circle:"
     with st.container(border=True, height="stretch"):
         st.markdown(f"{icon} **{index + 1}. {title}**")
-        st.caption(gettext("Done.") if done else text)
+        st.caption(gettext("Done.") if done else gettext("It is running.") if running else text)
         if current:
-            st.page_link(f"pages/{page}.py", label=gettext("Do this now"), icon=":material/arrow_forward:")
+            label = gettext("Watch it") if running else gettext("Do this now")
+            target = "retrain" if running else page
+            st.page_link(f"pages/{target}.py", label=label, icon=":material/arrow_forward:")
 
 
 # ---------------------------------------------------------------- the champion
@@ -209,7 +244,7 @@ def _tile(part: PartHealth) -> None:
         latency = part.latency_ms
         speed = "" if latency is None else f"{number(latency, 0 if latency >= 10 else 1)} ms · "
         st.caption(speed + checked)
-        if part.detail:
+        if part.detail and part.state not in ("ok", "absent"):
             st.caption(parts.plain(part.detail))
 
 

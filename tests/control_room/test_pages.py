@@ -33,7 +33,7 @@ EMPTY_OPENINGS = {
     "predict": ("train one first", "entrene uno primero"),
     "history": ("No prediction has been asked yet", "Aún no se ha pedido ninguna predicción"),
     "experiments": ("No model has been trained yet", "Aún no se ha entrenado ningún modelo"),
-    "retrain": ("No retraining is running", "No hay ningún reentrenamiento en marcha"),
+    "retrain": ("There is no data to learn from yet", "Aún no hay datos de los que aprender"),
 }
 DOWN_OPENINGS = {
     "": ("The API does not answer", "La API no responde"),

@@ -13,13 +13,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from api.loading import Loaded, Loader
-from api.published import PublishedFolder
-from ml.errors import BundleDamaged, ControlRoomError, NoChampion, NotFound, ServiceDown
+from api.published import Published, PublishedFolder
+from ml.errors import ControlRoomError, NoChampion, NotFound, ServiceDown
 from ml.records import ModelInfo
 
 POLL_SECONDS = 2.0
 RETRY_SECONDS = 15.0  # a version that could not be loaded is not fetched again at every look
 ON_DEMAND = 3  # other versions in memory; one of the demo takes about 30 MB
+Key = tuple[str, str | None]  # version of the model, version of the published data
 KEPT = "champion.json"
 
 log = logging.getLogger("api.champion")
@@ -39,10 +40,9 @@ class Champion:
         self.error: str | None = None
         self.polled_at: float | None = None
         self._migrated = False
-        self._seen: str | None = None  # data version that was published when the present one was made
-        self._failed: tuple[str, str | None] | None = None
-        self._again_at = 0.0
-        self._others: OrderedDict[tuple[str, str], Loaded] = OrderedDict()
+        self._seen: Key | None = None  # what the present one was made for
+        self._failed: tuple[Key, Exception, float] | None = None  # what, why, when to try again
+        self._others: OrderedDict[tuple[str, str | None, str | None], Loaded] = OrderedDict()
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="champion", daemon=True)
@@ -78,19 +78,33 @@ class Champion:
         if info is None:
             raise NotFound("There is no challenger now.")
         now = self.current
-        if now is not None and now.info.version == info.version:
-            return now.under(alias) if alias else now
-        return self._other(info).under(alias)
+        if now is not None and now.info.version == info.version and alias is None:
+            return now
+        return self._other(info, alias)
 
-    def _other(self, info: ModelInfo) -> Loaded:
+    def _other(self, info: ModelInfo, alias: str | None) -> Loaded:
+        """From memory, or loaded now; the same object as long as nothing changes, so that requests can share it."""
         with self._lock:
             published = self.published.current
-            key = (info.version, published.snapshot.data_version if published else "")
-            found = self._others.pop(key, None) or self.loader.load(info, None, published)
-            self._others[key] = found
+            key = self._key(info, published)
+            if (*key, alias) not in self._others:
+                ready = self._ready(key)
+                made = ready.under(alias) if ready else self.loader.load(info, alias, published)
+                self._others[(*key, alias)] = made
+            self._others.move_to_end((*key, alias))
             while len(self._others) > ON_DEMAND:
                 self._others.popitem(last=False)
-            return found
+            return self._others[(*key, alias)]
+
+    def _ready(self, key: Key) -> Loaded | None:
+        """This version with this data under whatever name it is in memory."""
+        if self.current is not None and self._seen == key:
+            return self.current
+        return next((loaded for known, loaded in self._others.items() if known[:2] == key), None)
+
+    @staticmethod
+    def _key(info: ModelInfo, published: Published | None) -> Key:
+        return info.version, published.snapshot.data_version if published else None
 
     # -- following
 
@@ -153,16 +167,22 @@ class Champion:
 
     def _swap(self, info: ModelInfo) -> None:
         """Load and put in place, unless this version with this data is there already."""
-        published, now = self.published.current, self.current
-        wanted = (info.version, published.snapshot.data_version if published else None)
-        if now is not None and (now.info.version, self._seen) == wanted:
+        published = self.published.current
+        wanted = self._key(info, published)
+        if self._seen == wanted:
             return
-        if wanted == self._failed and time.monotonic() < self._again_at:
-            raise BundleDamaged(self.error or "")
-        self._failed, self._again_at = wanted, time.monotonic() + RETRY_SECONDS
-        ready = self._others.get((info.version, wanted[1] or ""))
-        loaded = ready.under("champion") if ready else self.loader.load(info, "champion", published)
-        self.current, self._seen, self._failed = loaded, wanted[1], None
+        if self._failed and self._failed[0] == wanted and time.monotonic() < self._failed[2]:
+            raise self._failed[1]
+        self._place(info, wanted, published)
+
+    def _place(self, info: ModelInfo, wanted: Key, published: Published | None) -> None:
+        try:
+            ready = self._ready(wanted)
+            loaded = ready.under("champion") if ready else self.loader.load(info, "champion", published)
+        except Exception as error:
+            self._failed = (wanted, error, time.monotonic() + RETRY_SECONDS)
+            raise
+        self.current, self._seen, self._failed = loaded, wanted, None
         self._keep(info)
         log.info("champion is version %s with data %s", info.version, loaded.data_version)
 

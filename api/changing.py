@@ -38,5 +38,8 @@ def move_champion(
         action=action,
         move=lambda: registry.set_alias("champion", version),
     )
+    challenger = registry.alias("challenger")
+    if challenger is not None and challenger.version == version:
+        registry.drop_alias("challenger")
     services.champion.refresh()
     return promotion

@@ -100,18 +100,22 @@ def test_health_answers_within_its_time_when_nothing_else_does(serve, make_setti
         assert api.get("/readyz").json()["code"] == "no_champion"
 
 
-def test_without_the_database_nothing_is_answered_that_would_not_be_logged(
-    serve, own, row, postgres, new_database, served
-):
+@pytest.fixture
+def apart(own, new_database):
+    """As ``own``, with a database of its own that knows the champion's bundle."""
     url = new_database()
     store = Store(url)
     store.migrate()
     store.record_bundle("1", sha256((champion_bundle(own) / MANIFEST).read_bytes()))
     store.close()
-    with serve(own.model_copy(update={"database_url": url})) as api:
+    return own.model_copy(update={"database_url": url})
+
+
+def test_without_the_database_nothing_is_answered_that_would_not_be_logged(serve, apart, row, postgres):
+    with serve(apart) as api:
         api.ready()
         assert api.post("/predict", json=row).status_code == 200
-        with closed(postgres, url.rpartition("/")[2]):
+        with closed(postgres, apart.database_url.rpartition("/")[2]):
             reply = api.post("/predict", json=row)
             assert (reply.status_code, reply.json()["code"]) == (503, "service_down")
             assert reply.headers["Retry-After"]
@@ -215,9 +219,9 @@ def test_a_moved_alias_is_followed_without_a_lost_request(registry, served, many
     assert {version for _, version in seen} == {"1", "2"}
 
 
-def test_new_data_moves_the_origin(serve, own, tmp_path):
-    shutil.copytree(own.lake, tmp_path / "lake")
-    settings = own.model_copy(update={"lake": str(tmp_path / "lake")})
+def test_new_data_moves_the_origin(serve, apart, tmp_path):
+    shutil.copytree(apart.lake, tmp_path / "lake")
+    settings = apart.model_copy(update={"lake": str(tmp_path / "lake")})
     with serve(settings) as api:
         before = health(api.ready())
         context = jobs.Context(settings, "etl-next-week", {"source": "demo_next_week"})

@@ -41,7 +41,10 @@ AIRFLOW_PACE = {
     "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "120",
     "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
     "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
-    "WORKERS__EXECUTION_API_TIMEOUT": "30",  # 5 s by default: on a busy machine the first task fails at its start
+    # a task outlives a busy or restarting API server: by default it fails after 5 s, or after 5 tries
+    "WORKERS__EXECUTION_API_TIMEOUT": "30",
+    "WORKERS__EXECUTION_API_RETRIES": "12",
+    "WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "5",
     "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "WORKERS__MAX_FAILED_HEARTBEATS": "60",
 }

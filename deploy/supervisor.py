@@ -254,7 +254,7 @@ class Supervisor:
             await asyncio.sleep(POLL_SECONDS / 2)
         hangs = not leader.has_exited()
         await asyncio.to_thread(leader.end, 0.2 if hangs else 2.0)
-        self._enter(child, "stopped", "had to be killed" if hangs else None, bad=True)
+        self._enter(child, "stopped", "did not end by itself and was killed" if hangs else None)
 
     # -- telling
 
@@ -267,7 +267,10 @@ class Supervisor:
     async def _read_logs(self) -> None:
         while True:
             await asyncio.sleep(1.0)
+            everyone = all(child.up.is_set() for child in self.children.values())
             for child in self.children.values():
-                for line in child.log.news(child.spec.shows)[-5:]:
+                # until all are up they warn of each other's absence
+                level: Level = "ERROR" if child.spec.shows == "WARNING" and not everyone else child.spec.shows
+                for line in child.log.news(level)[-5:]:
                     self._terminal.line(child.spec.name, line[:300], bad=True)
                 child.log.shrink()

@@ -147,7 +147,7 @@ def test_a_child_that_will_not_end_is_killed(start, tmp_path):
     mind(supervisor, scenario)
     assert time.monotonic() - began < 15
     assert not _lives(supervisor.children["deaf"].pid)
-    assert "had to be killed" in supervisor.printed.getvalue()
+    assert "was killed" in supervisor.printed.getvalue()
 
 
 def test_a_child_that_never_comes_up_ends_the_start_and_says_why(start, tmp_path):

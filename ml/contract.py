@@ -124,7 +124,7 @@ def check_file(
     except _BROKEN as error:
         log.exception("a file broke the reader: %s, %d bytes", source.name, len(data))
         kind = table.format.upper() if table else "a table"
-        return _refuse(source, table, finding("file_damaged", "reject", kind=kind, detail=shown(error)))
+        return _refuse(source, None, finding("file_damaged", "reject", kind=kind, detail=shown(error)))
 
 
 @dataclass(frozen=True)

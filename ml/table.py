@@ -82,9 +82,22 @@ def usable_types(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     for column in frame.drop(dropped):
         if isinstance(column.dtype, pl.Decimal):
             column = column.cast(pl.Float64)
-        elif isinstance(column.dtype, pl.Datetime):
-            column = column.dt.replace_time_zone(None)
+        elif column.dtype.is_temporal() and column.dtype in (pl.Date, pl.Datetime):
+            column = _real_days(column)
         elif not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean, pl.Date)):
             column = column.cast(pl.String)
         plain.append(column)
     return pl.DataFrame(plain), dropped
+
+
+def _real_days(column: pl.Series) -> pl.Series:
+    """Dates as they are, without a time zone; as plain text where a damaged file holds days beyond any calendar."""
+    if isinstance(column.dtype, pl.Datetime):
+        column = column.dt.replace_time_zone(None)
+    per_day = {"ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+    day = column.to_physical() // per_day.get(getattr(column.dtype, "time_unit", ""), 1)
+    real = day.is_between(-719_162, 2_932_896).fill_null(True)  # years 1 to 9999
+    if real.all():
+        return column
+    kept = column.zip_with(real, column.clear(column.len())).cast(pl.String)
+    return kept.zip_with(real, "day " + day.cast(pl.String))

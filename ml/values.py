@@ -134,10 +134,10 @@ def _read_written(column: pl.Series, decimal: Decimal | None, fallback: Decimal 
     number = _COMMA_NUMBER if sign == "," else _DOT_NUMBER
     group, point = (".", ",") if sign == "," else (",", ".")
     marked = column.str.contains(r"[.,]").fill_null(False)
-    grouped = marked & column.str.contains(_DOT_GROUPS if sign == "," else _COMMA_GROUPS).fill_null(False)
     plain = column.str.replace_all(group, "", literal=True)
     plain = plain if point == "." else plain.str.replace(point, ".", literal=True)
     readable = column.str.contains(number).fill_null(False) | ~marked | (_scientific(column) if sign != "," else False)
+    grouped = readable & column.str.contains(group, literal=True).fill_null(False)
     values = plain.cast(pl.Float64, strict=False)
     values = values.zip_with(readable, _nulls(column.len()))
     example = _first(column, grouped if bool(grouped.any()) else marked & readable)
@@ -243,8 +243,8 @@ def read_dates(column: pl.Series, order: Order | None = None) -> Dates:
     text = as_text(column)
     if order in (None, "ymd"):
         values = text.str.to_date("%Y-%m-%d", strict=False)
-        if not values.has_nulls():
-            return Dates(values, "ymd")
+        if not values.has_nulls() and (not values.len() or values.dt.year().min() >= 1000):  # type: ignore[operator]
+            return Dates(values, "ymd")  # a year below is 25-01-31, whose first number is a day
     return _read_distinct_dates(text, order)
 
 

@@ -79,6 +79,7 @@ MODEL_NAMES = {
     "champion": N_("Champion"),
     "seasonal_naive": N_("Seasonal naive"),
     "moving_average": N_("Moving average"),
+    "linear": N_("Linear model"),
 }
 ROLE_NAMES = {
     "date": N_("Date"),
@@ -100,6 +101,7 @@ SEGMENT_NAMES = {
 # What a prediction is to be taken with care for.
 WARNINGS = {
     "new_series": N_("This store has not sold this product before: the answer rests on similar ones."),
+    "unseen_in_training": N_("The model has not learned this store or product yet: retrain to get its forecast."),
     "past_date": N_("The day lies in the past; what really sold is known or should be."),
     "beyond_horizon": N_("The day lies beyond the horizon the model was tested for; take it as a rough idea."),
     "closed": N_("The shop is usually closed on such a day."),

@@ -199,8 +199,8 @@ class Forecaster:
         Returns
         -------
         The keys and inputs as used, plus ``prediction`` and ``low_80, high_80, low_95, high_95`` in units per period,
-        ``similar_days`` (Int64), ``ahead`` and ``block`` (periods) and ``warnings`` (codes: ``new_series``, ``past_date``,
-        ``beyond_horizon``, ``closed``, ``off_calendar``, ``price_unseen``).
+        ``similar_days`` (Int64), ``ahead`` and ``block`` (periods) and ``warnings`` (codes: ``new_series``,
+        ``unseen_in_training``, ``past_date``, ``beyond_horizon``, ``closed``, ``off_calendar``, ``no_similar_days``).
         """
         keyed = rows.select([c for c in (*KEY, *self.inputs) if c in rows.columns]).with_row_index("_row")
         keyed = self._snapped(keyed)
@@ -263,6 +263,7 @@ class Forecaster:
         out = out.with_columns(pl.col("similar_days").fill_null(0).cast(pl.Int64))
         flags = {
             "new_series": pl.col("is_new"),
+            "unseen_in_training": ~self._trained_on() & ~pl.col("is_new"),
             "past_date": pl.col("ahead") < 1,
             "beyond_horizon": pl.col("ahead") > self.horizon,
             "closed": pl.col("closed"),
@@ -272,6 +273,11 @@ class Forecaster:
         codes = [pl.when(mask.fill_null(False)).then(pl.lit(code)) for code, mask in flags.items()]
         out = out.with_columns(warnings=pl.concat_list(codes).list.drop_nulls())
         return out.with_columns(date=pl.col("asked_date")).drop("_row", "asked_date", "is_new", "closed")
+
+    def _trained_on(self) -> pl.Expr:
+        """Whether the model has learned from the row's store and product, or only their newest history is known."""
+        known = self.manifest.encoding.categories
+        return pl.all_horizontal(pl.col(name).is_in(list(known[name])) for name in SERIES)
 
     def _similar(self, out: pl.DataFrame) -> pl.DataFrame:
         """How many past periods of the series had the same promotion state and a price within 10 %."""

@@ -102,6 +102,12 @@ def test_a_new_product_starts_near_its_siblings(forecaster):
     assert 0 < found["prediction"][0] < 5 * series["mean_sales"].max()
 
 
+def test_a_store_that_came_after_training_is_said(chain, forecaster):
+    renamed = chain.panel.frame.with_columns(store=pl.lit("opened yesterday ") + pl.col("store"))
+    found = Forecaster(forecaster.bundle, renamed)
+    assert found.forecast(one(found))["warnings"][0].to_list() == ["unseen_in_training"]
+
+
 def test_newer_history_moves_the_origin(chain, forecaster):
     later = chain.panel.frame.with_columns(date=pl.col("date") + pl.duration(days=7))
     moved = Forecaster(forecaster.bundle, later)

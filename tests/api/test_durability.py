@@ -1,0 +1,87 @@
+"""What was answered is in the log, once, whatever happens to the process that answered."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from ml.settings import Settings, variable
+from ml.store import Store, predictions
+
+ROUNDS = 3
+
+
+@pytest.fixture
+def killable(served, trained):
+    """Starts the API as a process of its own; returns it with its address."""
+    given = {name: getattr(trained, name) for name in Settings.model_fields}
+    env = os.environ | {variable(name): str(value) for name, value in given.items() if value not in (None, "")}
+    started = []
+
+    def start():
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "uvicorn", "--factory", "api.main:create_app", "--port", str(port)]
+        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        started.append(process)
+        return process, f"http://127.0.0.1:{port}"
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def wait_ready(url, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    pytest.fail("the API did not become ready")
+
+
+def ask_until_dead(url, rows, acknowledged):
+    with httpx.Client(base_url=url, timeout=10) as client:
+        while True:
+            request_id = uuid.uuid4().hex
+            try:
+                reply = client.post("/predict", json={"instances": rows}, headers={"X-Request-ID": request_id})
+            except httpx.TransportError:
+                return
+            assert reply.status_code == 200
+            acknowledged[request_id] = len(reply.json()["predictions"])
+
+
+def test_acknowledged_predictions_survive_a_kill(killable, trained, many):
+    acknowledged: dict[str, int] = {}
+    for turn in range(ROUNDS):
+        process, url = killable()
+        wait_ready(url)
+        sizes = (1, 1, 3, 120)
+        threads = [threading.Thread(target=ask_until_dead, args=(url, many[:size], acknowledged)) for size in sizes]
+        for thread in threads:
+            thread.start()
+        time.sleep(random.Random(turn).uniform(0.5, 1.5))
+        process.send_signal(signal.SIGKILL)
+        for thread in threads:
+            thread.join()
+    assert len(acknowledged) > 20
+    store = Store(trained.database_url)
+    with store.engine.connect() as connection:
+        found = Counter(connection.scalars(sa.select(predictions.c.request_id)).all())
+    store.close()
+    assert {request_id: found[request_id] for request_id in acknowledged} == acknowledged

@@ -50,6 +50,7 @@ SYMBOLS = {
     "champion": "circle",
     "seasonal_naive": "x-thin-open",
     "moving_average": "line-ns-open",
+    "linear": "triangle-up-open",
 }
 
 
@@ -83,13 +84,14 @@ def forecast_chart(
 def _add_bands(figure: go.Figure, answers: Sequence[Answer], colours: Look) -> None:
     for level, fill in (("95", colours.wide_band), ("80", colours.narrow_band)):
         rows = [answer for answer in answers if level in answer.interval]
-        if not rows:
+        if len(rows) < 2:  # one day has no width; it gets a bar
             continue
         days = [answer.date for answer in rows]
         low, high = ([answer.interval[level][end] for answer in rows] for end in (0, 1))
         figure.add_scatter(
             x=days + days[::-1],
             y=high + low[::-1],
+            mode="lines",
             fill="toself",
             fillcolor=fill,
             line={"width": 0},

@@ -97,7 +97,14 @@ def options(columns: list[Column]) -> dict[str, Any]:
     """AgGrid's options: sortable, filterable, one row to select, words in the reader's language."""
     return {
         "columnDefs": [{"field": "id", "hide": True}, *(_definition(column) for column in columns)],
-        "defaultColDef": {"sortable": True, "filter": True, "resizable": True, "minWidth": 90},
+        "defaultColDef": {
+            "sortable": True,
+            "filter": True,
+            "resizable": True,
+            "minWidth": 90,
+            "wrapHeaderText": True,
+            "autoHeaderHeight": True,
+        },
         "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
         "localeText": {name: gettext(text) for name, text in GRID_WORDS.items()},
         "animateRows": False,

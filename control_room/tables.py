@@ -30,9 +30,9 @@ def _answer(row: Answer) -> dict[str, Any]:
         gettext("Date"): row.date,
         gettext("Store"): row.store,
         gettext("Product"): row.product,
-        **{gettext(name.capitalize()): row.inputs[name] for name in INPUTS if row.inputs.get(name) is not None},
-        gettext("Forecast"): round(row.prediction, 3),
+        gettext("Forecast"): row.prediction,
         **bounds,
+        **{gettext(name.capitalize()): row.inputs[name] for name in INPUTS if row.inputs.get(name) is not None},
         gettext("Unit"): row.unit,
         gettext("Support"): state(SUPPORT_LEVELS, row.support.level)[1],
         gettext("Similar days"): row.support.similar_days,
@@ -40,6 +40,15 @@ def _answer(row: Answer) -> dict[str, Any]:
         gettext("Model"): f"v{row.model.version}",
         gettext("Data version"): row.data_version,
     }
+
+
+def rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """For reading: tenths of a unit, prices to the cent. Downloads keep every digit."""
+    frame = frame.copy()
+    exact = {gettext(name.capitalize()) for name in INPUTS}
+    for name in frame.select_dtypes("number").columns:
+        frame[name] = frame[name].round(2 if name in exact else 1)
+    return frame
 
 
 def row_errors(rows: Sequence[RowError]) -> pd.DataFrame:
@@ -126,7 +135,8 @@ def _metric(found: Metrics, name: str) -> str:
 
 def experiment_runs(runs: Sequence[ExperimentRun]) -> tuple[pd.DataFrame, list[str], list[str]]:
     """One row per MLflow run, then every metric and parameter that any run has; with the names of both."""
-    measured = sorted({name for run in runs for name in run.metrics})
+    # What models are judged by comes first.
+    measured = sorted({name for run in runs for name in run.metrics}, key=lambda name: ("wape" not in name, name))
     given = sorted({name for run in runs for name in run.params})
     rows = [
         {

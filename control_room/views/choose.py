@@ -9,10 +9,10 @@ from control_room.i18n import gettext
 from ml.records import SeriesInfo
 
 
-def series_choice(catalog: Catalog) -> tuple[str, str]:
+def series_choice(catalog: Catalog, stacked: bool = False) -> tuple[str, str]:
     """The chosen store and product, kept in the address (?store=…&product=…). Starts with the best seller."""
     best = max(catalog.series, key=lambda item: item.mean_sales)
-    left, right = st.columns(2)
+    left, right = (st.container(), st.container()) if stacked else st.columns(2)
     with left:
         store = _one(gettext("Store"), sorted(catalog.stores), best.store, "store")
     here = [item for item in catalog.series if item.store == store] or [best]

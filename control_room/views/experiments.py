@@ -13,7 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 from control_room import address, asked, charts, grids, parts, session, tables, words
 from control_room.grids import Column
 from control_room.i18n import gettext, moment, number
-from ml.records import Decision, ModelInfo, ModelReport, Promotion
+from ml.records import Decision, Evaluation, ModelInfo, ModelReport, Promotion
 
 TONES: dict[str, parts.Tone] = {
     "first": "good",
@@ -261,9 +261,7 @@ def by_week_and_fold(case: Case | None) -> None:
         return
     grid = st.grid(2, min_column_width=380, gap="medium")
     with grid.cell():
-        parts.section(
-            gettext("Week by week"), gettext("How much smaller the challenger's error was; below 0 it was larger.")
-        )
+        parts.section(gettext("Week by week"), _against(evaluation))
         if evaluation.weekly_gain:
             parts.chart(charts.weekly_gain_chart(evaluation, dark=session.dark()), "weekly-gain")
         else:
@@ -271,6 +269,12 @@ def by_week_and_fold(case: Case | None) -> None:
     with grid.cell():
         parts.section(gettext("Block by block"), gettext("Error in each block of past weeks; further left is better."))
         parts.chart(charts.fold_chart(evaluation, dark=session.dark()), "folds")
+
+
+def _against(evaluation: Evaluation) -> str:
+    if "champion" in evaluation.overall:
+        return gettext("How much smaller the challenger's error was than the champion's; below 0 it was larger.")
+    return gettext("How much smaller its error was than that of seasonal naive; below 0 it was larger.")
 
 
 def by_segment(case: Case | None) -> None:
@@ -298,7 +302,9 @@ def runs() -> None:
         parts.empty(gettext("MLflow has no runs yet."))
         return
     frame, measured, given = tables.experiment_runs(found)
-    grids.grid(frame, _run_columns(measured, given), "runs-grid", dark=session.dark(), height=360)
+    grids.grid(
+        frame, _run_columns(measured, given), "runs-grid", dark=session.dark(), height=min(420, 110 + 34 * len(found))
+    )
     cover = {gettext("What"): gettext("All runs in MLflow")}
     parts.downloads(lambda: frame, "runs", cover, "runs")
     parts.source(seen, "MLflow")

@@ -10,7 +10,7 @@ import streamlit as st
 from control_room import address, asked, grids, parts, session, tables
 from control_room.grids import Column
 from control_room.i18n import N_, amount, date_form, gettext, moment, number, weekday
-from control_room.words import unit
+from control_room.words import ROLE_NAMES, unit, word
 from ml.records import HistoryItem, HistoryPage
 
 PAGE_SIZES = (50, 100, 500)
@@ -126,6 +126,8 @@ def _columns() -> list[Column]:
     kinds: dict[str, dict[str, Any]] = {
         "created_at": {"kind": "moment"},
         "date": {"kind": "date"},
+        "store": {"width": 140},
+        "product": {"width": 165},
         "support": {"kind": "number", "digits": 0},
         **{name: {"kind": "number"} for name in ("prediction", "low_80", "high_80", "actual", "error")},
     }
@@ -149,7 +151,7 @@ def _detail(item: HistoryItem) -> None:
     with grid.cell(), st.container(border=True, height="stretch"):
         parts.facts(_answer_facts(item), "answer")
     with grid.cell(), st.container(border=True, height="stretch"):
-        parts.facts({parts.plain(key): parts.plain(value) for key, value in item.inputs.items()}, "inputs")
+        parts.facts(_inputs(item), "inputs")
     with grid.cell(), st.container(border=True, height="stretch"):
         parts.facts(_lineage(item), "lineage")
 
@@ -166,6 +168,17 @@ def _answer_facts(item: HistoryItem) -> dict[str, str]:
         gettext("Error"): amount(item.error) if item.error is not None else "–",
         gettext("Similar days"): number(item.support),
     }
+
+
+def _inputs(item: HistoryItem) -> dict[str, str]:
+    """What was asked with, in words where it has some; a name that is not ours is shown as it is."""
+    return {parts.plain(word(ROLE_NAMES, name)): _input(name, value) for name, value in item.inputs.items()}
+
+
+def _input(name: str, value: Any) -> str:
+    if not isinstance(value, int | float):
+        return parts.plain(value)
+    return number(value, 2 if name == "price" or not float(value).is_integer() else 0)
 
 
 def _lineage(item: HistoryItem) -> dict[str, str]:

@@ -107,7 +107,7 @@ def one_day() -> None:
 
 
 def _day_question(catalog: Catalog) -> PredictionInput:
-    store, product = series_choice(catalog)
+    store, product = series_choice(catalog, stacked=True)
     info = find(catalog, store, product)
     first = _first_day(catalog)
     date = st.date_input(
@@ -157,8 +157,9 @@ def _promotion(past: Sequence[SalesPoint], key: str) -> float | None:
 
 
 def _holiday() -> int | None:
-    known = {None: gettext("as in the calendar"), 1: gettext("yes"), 0: gettext("no")}
-    return st.selectbox(gettext("Public holiday"), list(known), format_func=known.__getitem__, key="holiday")
+    names = {"": gettext("as in the calendar"), "1": gettext("yes"), "0": gettext("no")}
+    chosen = st.selectbox(gettext("Public holiday"), list(names), format_func=names.__getitem__, key="holiday")
+    return int(chosen) if chosen else None
 
 
 def _regressors(catalog: Catalog) -> dict[str, float | str]:
@@ -347,7 +348,7 @@ def _days_answer(catalog: Catalog, request: ForecastRequest, reply: ForecastRepl
     parts.source(actual, "GET /v1/sales, POST /v1/forecast")
     _doubtful(answers)
     frame = tables.answers(answers)
-    st.dataframe(frame, hide_index=True, height=320, column_config=_columns(frame))
+    st.dataframe(tables.rounded(frame), hide_index=True, height=320, column_config=_columns(frame))
     parts.downloads(lambda: frame, "forecast", _cover(answers, f"{store} / {product}"), "forecast")
     _snippets("/v1/forecast", request.model_dump(mode="json", exclude_none=True))
 
@@ -366,7 +367,7 @@ def _doubtful(answers: Sequence[Answer]) -> None:
 def _columns(frame: pd.DataFrame) -> dict[str, Any]:
     config: dict[str, Any] = {gettext("Date"): st.column_config.DateColumn(format=date_form())}
     for name in frame.select_dtypes("number").columns:
-        config[name] = st.column_config.NumberColumn(format="localized", step=0.1)
+        config[name] = st.column_config.NumberColumn(format="localized")
     return config
 
 
@@ -413,5 +414,5 @@ def _file_answer(name: str, replies: Sequence[Answer | RowError]) -> None:
     if answers:
         _doubtful(answers)
         frame = tables.answers(answers)
-        st.dataframe(frame, hide_index=True, height=360, column_config=_columns(frame))
+        st.dataframe(tables.rounded(frame), hide_index=True, height=360, column_config=_columns(frame))
         parts.downloads(lambda: frame, "predictions", _cover(answers, name), "file")

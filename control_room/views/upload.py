@@ -277,6 +277,7 @@ def _mapping(seen: Preflight) -> Mapping | None:
         gettext("Known in advance and used by the model"),
         sources,
         default=[name for name in seen.mapping.regressors if name in sources],
+        placeholder=gettext("none"),
         help=gettext("Columns whose future values you will know when you predict, such as a planned campaign."),
     )
     return Mapping(roles=roles, regressors=tuple(name for name in regressors if name not in roles.values()))

@@ -211,10 +211,10 @@ class _Check:
         self, mask: pl.Series, code: str, column: str | None, values: pl.Series | None = None, **facts: Fact
     ) -> None:
         """Leave rows out; says so once for all of them."""
-        mask = mask.fill_null(False)
-        at, count = mask.arg_max(), int(mask.sum())
-        if at is None or not count:
+        if not mask.any():
             return
+        mask = mask.fill_null(False)
+        at, count = int(mask.arg_max() or 0), int(mask.sum())
         cells = self.raw(column) if values is None and column else values
         value = {"value": _cell(cells, at)} if cells is not None else {}
         self.problems.append(_Problem(code, column, mask, facts, cells))

@@ -34,7 +34,10 @@ def all_names(column: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 @dataclass(frozen=True)
 class Keys:
-    """One number per date, store and product that sorts by series and then by date: series × ``span`` + day."""
+    """One number per date, store and product that sorts by series and then by date: series × 2 × ``span`` + day.
+
+    Twice the span, so that a step below ``span`` stays within a series and any other step leaves it.
+    """
 
     values: pl.Series
     dates: pl.Series
@@ -48,7 +51,7 @@ def series_keys(dates: pl.Series, store: pl.Series, product: pl.Series) -> Keys:
     day = dates.to_physical().cast(pl.Int64)
     day = day - day.min() if day.len() else day
     span, width = (int(column.max() or 0) + 1 for column in (day, product))  # type: ignore[arg-type]
-    values = (store * width + product) * span + day
+    values = (store * width + product) * (2 * span) + day
     return Keys(values, dates, span, store.n_unique(), product.n_unique())
 
 
@@ -67,7 +70,7 @@ def spacing(keys: Keys) -> Spacing:
     ordered = keys.values.sort().to_numpy()
     steps = np.diff(ordered)
     repeated = bool((steps == 0).any())
-    gaps = steps[(np.diff(ordered // keys.span) == 0) & (steps > 0)]
+    gaps = steps[(steps < keys.span) & (steps > 0)]
     inside = gaps.size > 0
     if not inside:
         gaps = np.diff(keys.dates.unique().sort().to_physical().to_numpy())

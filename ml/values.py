@@ -179,6 +179,12 @@ def _decimal_sign(column: pl.Series, fallback: Decimal | None) -> tuple[Decimal 
 # ---------------------------------------------------------------- dates
 
 DATE_FORMATS: dict[str, str] = {"ymd": "year-month-day", "dmy": "day/month/year", "mdy": "month/day/year"}
+_OTHER_FORMATS = {
+    "compact": "yearmonthday",
+    "named": "day month year",
+    "week": "year and ISO week (taken as its Monday)",
+    "serial": "a spreadsheet day number",
+}
 _MONTHS = {
     **{
         m: i
@@ -199,13 +205,14 @@ _NAMED_DAY = (
     r"^(?:[a-z]+,? +)?(\d{1,2})(?:st|nd|rd|th)?[-/. ]+(?:de )?([a-z]{3})[a-z]*\.?[-/., ]+(?:de )?(\d{4}|\d{2})$"
 )
 _NAMED_MONTH = r"^(?:[a-z]+,? +)?([a-z]{3})[a-z]*\.?[-/. ]+(\d{1,2})(?:st|nd|rd|th)?[,-/. ]+(\d{4}|\d{2})$"
+_WEEK = r"^(\d{4})[- ]?w(\d{2})$"
 _SERIAL = r"^\d{5}(\.\d+)?$"
 _SERIAL_FIRST, _SERIAL_LAST = 29_221, 73_050  # 1980-01-01 and 2099-12-31 as spreadsheet day numbers
 
 
 @dataclass(frozen=True)
 class Dates:
-    """Dates of one column; ``written`` names the family (ymd, compact, numeric, named, serial)."""
+    """Dates of one column; ``written`` names the family (ymd, compact, numeric, named, week, serial)."""
 
     values: pl.Series
     written: str
@@ -215,9 +222,7 @@ class Dates:
 
     @property
     def format(self) -> str:
-        return {"compact": "yearmonthday", "named": "day month year", "serial": "a spreadsheet day number"}.get(
-            self.written, DATE_FORMATS[self.order]
-        )
+        return _OTHER_FORMATS.get(self.written, DATE_FORMATS[self.order])
 
 
 def read_dates(column: pl.Series, order: Order | None = None) -> Dates:
@@ -271,6 +276,7 @@ def _date_family(cells: pl.Series, weight: pl.Series) -> tuple[str, pl.DataFrame
         "numeric": cells.str.contains(_TWO_FIRST),
         "compact": cells.str.contains(_COMPACT),
         "named": cells.str.contains(_NAMED_DAY) | cells.str.contains(_NAMED_MONTH),
+        "week": cells.str.contains(_WEEK),
         "serial": _is_serial(cells),
     }
     rows = {name: int(weight.filter(mask).sum()) for name, mask in shapes.items()}
@@ -319,6 +325,8 @@ def _spacing(parts: pl.DataFrame, order: Order) -> float:
 
 
 def _from_parts(family: str, parts: pl.DataFrame, order: Order | None, cells: pl.Series) -> pl.Series:
+    if family == "week":
+        return cells.str.replace(_WEEK, "${1}-w${2}-1").str.to_date("%G-w%V-%u", strict=False)
     if family == "serial":
         days = cells.cast(pl.Float64, strict=False).zip_with(_is_serial(cells), _nulls(cells.len()))
         return (days.floor().cast(pl.Int32) - 25_569).cast(pl.Date)  # 25,569 = 1970-01-01 as a day number
@@ -338,15 +346,15 @@ def _from_parts(family: str, parts: pl.DataFrame, order: Order | None, cells: pl
 def impossible_dates(text: pl.Series, written: str) -> pl.Series:
     """True where a cell is written like the dates of its column; such a cell without a date is a 30 February."""
     cut = text.str.strip_chars().str.replace(_TIME, "").str.to_lowercase()
-    shapes = {"ymd": _YMD, "numeric": _TWO_FIRST, "compact": _COMPACT, "named": f"(?:{_NAMED_DAY})|(?:{_NAMED_MONTH})"}
-    pattern = shapes.get(written)
+    shapes = {"ymd": _YMD, "numeric": _TWO_FIRST, "compact": _COMPACT, "week": _WEEK}
+    pattern = f"(?:{_NAMED_DAY})|(?:{_NAMED_MONTH})" if written == "named" else shapes.get(written)
     return cut.str.contains(pattern).fill_null(False) if pattern else text.is_null() & text.is_not_null()
 
 
 def looks_like_date(column: pl.Series) -> pl.Series:
     """True where a cell has the shape of a date in any known way of writing, possible or not."""
     cut = as_text(column).str.strip_chars().str.replace(_TIME, "").str.to_lowercase()
-    shapes = (_YMD, _COMPACT, _TWO_FIRST, _NAMED_DAY, _NAMED_MONTH)
+    shapes = (_YMD, _COMPACT, _TWO_FIRST, _NAMED_DAY, _NAMED_MONTH, _WEEK)
     found = cut.str.contains("|".join(f"(?:{shape})" for shape in shapes))
     return found.fill_null(False)
 

@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ml.contract import FINDING_CODES, FINDING_HINTS, Checked, check_file, rejec
 from ml.records import Mapping, Preflight, ReadOptions
 
 TODAY = dt.date(2026, 11, 23)
+RANDOM_TABLES = int(os.environ.get("RANDOM_TABLES", "500"))  # 10,000 in a nightly run
 ZOO = Path(__file__).resolve().parents[3] / "shared" / "csv_zoo"
 HEADER = "date,store_id,product_id,category,quantity_sold,unit_price,promotion,revenue\n"
 ROWS = [f"2026-01-0{i},STORE_001,PROD_00{i},food,{3 * i},9.99,0,{29.97 * i:.2f}\n" for i in range(1, 6)]
@@ -419,6 +421,7 @@ def test_fractions_of_units_kilos_and_money(name, fractions, verdict):
         (["2026-01-02T00:00:00", "2026-01-03T00:00:00"], "ymd", dt.date(2026, 1, 2)),
         (["2 ene 2026", "3 feb 2026"], "dmy", dt.date(2026, 1, 2)),
         (["2 de enero de 2026", "3 de marzo de 2026"], "dmy", dt.date(2026, 1, 2)),
+        (["2026-W05", "2026-W06", "2026W07"], "ymd", dt.date(2026, 1, 26)),
         (["Jan 2, 2026", "Feb 3, 2026"], "dmy", dt.date(2026, 1, 2)),
     ],
 )
@@ -647,7 +650,7 @@ def tables(draw: st.DrawFn) -> tuple[list[str], list[list[str]]]:
     st.sampled_from(["\n", "\r\n"]),
     st.sampled_from(["training", "predict"]),
 )
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=RANDOM_TABLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_used_plus_listed_is_rows_in(made, separator, line_end, purpose):
     names, rows = made
     target = io.StringIO(newline="")
@@ -661,13 +664,13 @@ def test_used_plus_listed_is_rows_in(made, separator, line_end, purpose):
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=RANDOM_TABLES // 2, deadline=None)
 def test_no_bytes_raise(data):
     check(data)
 
 
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=4), st.sampled_from(["xlsx", "parquet", "csv"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=RANDOM_TABLES // 3, deadline=None)
 def test_damaged_files_do_not_raise(at, noise, kind):
     data = DAMAGED[kind]
     at %= len(data)

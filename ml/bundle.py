@@ -1,7 +1,7 @@
 """A model on disk: written once, verified whole, never a pickle.
 
 ``manifest.json`` (how the model was made and the SHA-256 of every other file), the model's own files,
-``intervals.json``, ``state.parquet`` (recent history per series), ``golden.json`` (rows with the answers they must get).
+``intervals.json``, ``state.parquet`` (recent history per series), ``golden.json`` (rows and the answers they must get).
 """
 
 from __future__ import annotations

@@ -151,10 +151,8 @@ def _fill_sales(
         return filled
     store_days = frame.select("store", "date").unique().with_columns(recorded=pl.lit(True))
     filled = filled.join(store_days, on=["store", "date"], how="left").with_columns(pl.col("recorded").fill_null(False))
-    if frequency == "D":
-        filled = _mark_closing(filled, country)
-    else:
-        filled = filled.with_columns(closing=pl.lit(False))
+    never = filled.with_columns(closing=pl.lit(False))
+    filled = _mark_closing(filled, country) if frequency == "D" else never
     zero = pl.col("closing") | (pl.col("recorded") & pl.lit(policy == "zero"))
     if frame["store"].n_unique() == 1 and frame["product"].n_unique() == 1:
         zero = zero | pl.lit(policy == "zero")  # one series: a store-wide gap is just a gap

@@ -121,10 +121,10 @@ def _segments(rows: pl.DataFrame, models: Sequence[str]) -> list[Segment]:
         groups = groups.sort("total", descending=True).head(MAX_SEGMENTS)
         if groups.height < 2:
             continue
-        for row in groups.sort(by).iter_rows(named=True):
-            found.append(
-                Segment(by=by, value=row[by], rows=row["rows"], wape={n: row[n] / row["total"] for n in models})
-            )
+        found += [
+            Segment(by=by, value=row[by], rows=row["rows"], wape={n: row[n] / row["total"] for n in models})
+            for row in groups.sort(by).iter_rows(named=True)
+        ]
     return found
 
 

@@ -115,7 +115,7 @@ class AirflowClient:
 
     def run(self, dag_id: str, run_id: str) -> Run:
         """One run with the state of its tasks, in the order they ran."""
-        where = {"dag_id": dag_id, "dag_run_id": run_id, "_request_timeout": self._timeout}
+        where: dict[str, Any] = {"dag_id": dag_id, "dag_run_id": run_id, "_request_timeout": self._timeout}
         reply = self._call(lambda api: ac.DagRunApi(api).get_dag_run(**where))
         tasks = self._call(lambda api: ac.TaskInstanceApi(api).get_task_instances(**where)).task_instances
         order = {task_id: index for index, task_id in enumerate(self._task_order(dag_id))}
@@ -125,7 +125,7 @@ class AirflowClient:
     def _task_order(self, dag_id: str) -> list[str]:
         """Task ids with every task after those it waits for."""
         reply = self._call(lambda api: ac.TaskApi(api).get_tasks(dag_id=dag_id, _request_timeout=self._timeout))
-        after = {task.task_id: set(task.downstream_task_ids or ()) for task in reply.tasks}
+        after = {str(task.task_id): set(task.downstream_task_ids or ()) for task in reply.tasks}
         ordered: list[str] = []
         while after:
             waiting = set().union(*after.values())

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
 import polars as pl
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
 
 
-class SalesModel(mlflow.pyfunc.PythonModel):
+class SalesModel(PythonModel):
     """``predict(frame with date, store, product and inputs)`` -> frame with prediction and intervals, in units."""
 
     def load_context(self, context: Any) -> None:
@@ -25,4 +26,4 @@ class SalesModel(mlflow.pyfunc.PythonModel):
         return found.select("prediction", "low_80", "high_80", "low_95", "high_95").to_pandas()
 
 
-mlflow.models.set_model(SalesModel())
+set_model(SalesModel())

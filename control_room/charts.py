@@ -154,7 +154,9 @@ def _changes_within(
     promotions: Sequence[Promotion], actual: Sequence[SalesPoint], answers: Sequence[Answer]
 ) -> list[Promotion]:
     days = [point.date for point in actual] + [answer.date for answer in answers]
-    return [change for change in promotions if days and min(days) <= change.at.date() <= max(days)]
+    # Several on one day are one line, with the last one's name.
+    last = {change.at.date(): change for change in sorted(promotions, key=lambda change: change.at)}
+    return [change for at, change in last.items() if days and min(days) <= at <= max(days)]
 
 
 def _mark(figure: go.Figure, at: dt.date, text: str, colours: Look) -> None:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 # Answers kept per process. A page asks about ten questions; filters make more of them.
 KEPT = 512
 # After a time-out a service is not asked again for this long, so that one page does not wait once per question.
-REST_SECONDS = 4.0
+REST_SECONDS = 8.0
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def unit(code: str) -> str:
 def verdict(decision: Decision, challenger: str, champion: str | None) -> str:
     """The decision in one sentence."""
     sentences = {
-        "first": _first(decision),
+        "first": _first(decision, champion),
         "better": gettext("Challenger v{challenger} is better than champion v{champion}."),
         "worse": gettext("Challenger v{challenger} is worse than champion v{champion}."),
         "too_close": gettext("Challenger v{challenger} against champion v{champion}: too close to call."),
@@ -142,10 +142,18 @@ def verdict(decision: Decision, challenger: str, champion: str | None) -> str:
     return sentences[decision.verdict].format(challenger=challenger, champion=champion or "–")
 
 
-def _first(decision: Decision) -> str:
+def _first(decision: Decision, champion: str | None) -> str:
+    if champion is not None:  # of other stores and products, so that there is nothing to compare
+        return _first_for_this_data(decision)
     if decision.promote or decision.needs_approval:
         return gettext("v{challenger} is the first model and at least as good as seasonal naive.")
     return gettext("v{challenger} would be the first model, but it does not reach seasonal naive.")
+
+
+def _first_for_this_data(decision: Decision) -> str:
+    if decision.promote or decision.needs_approval:
+        return gettext("v{challenger} is the first model for this data and at least as good as seasonal naive.")
+    return gettext("v{challenger} would be the first model for this data, but it does not reach seasonal naive.")
 
 
 def gain(decision: Decision) -> str:

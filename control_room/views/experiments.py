@@ -46,7 +46,7 @@ class Case:
 
 
 def choose() -> Case | None:
-    """The model to judge: the newest one that is not the champion, or the one in the address (?version=…)."""
+    """The model to judge: the newest one, or the one in the address (?version=…)."""
     title = gettext("Experiments")
     opening = st.container()
     models = asked.models()
@@ -85,11 +85,14 @@ def _champion(models: Sequence[ModelInfo]) -> str | None:
 def _pick(models: Sequence[ModelInfo]) -> str:
     ordered = _newest_first(models)
     versions = [item.version for item in ordered]
-    start = next((item.version for item in ordered if "champion" not in item.aliases), versions[0])
     named = {item.version: _model_name(item) for item in ordered}
     with st.container(width=380):
         return address.select(
-            gettext("Model under judgement"), versions, start, "version", lambda version: named.get(version, version)
+            gettext("Model under judgement"),
+            versions,
+            versions[0],
+            "version",
+            lambda version: named.get(version, version),
         )
 
 
@@ -312,8 +315,8 @@ def runs() -> None:
 
 def _run_columns(measured: list[str], given: list[str]) -> list[Column]:
     return [
-        Column("name", gettext("Run")),
-        Column("experiment", gettext("Experiment")),
+        Column("name", gettext("Run"), width=190),
+        Column("experiment", gettext("Experiment"), width=170),
         Column("status", gettext("State")),
         Column("started_at", gettext("Started"), "moment"),
         Column("seconds", gettext("Seconds"), "number", 0),

@@ -66,7 +66,7 @@ def _draw(seen: Seen[Run]) -> None:
     assert run is not None
     with st.container(border=True):
         _head(run)
-        with st.grid(min_column_width=130):
+        with st.grid(7, min_column_width=108):
             for task in run.tasks:
                 _step(task)
         for task in run.tasks:

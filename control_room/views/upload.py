@@ -179,13 +179,15 @@ def _findings(seen: Preflight) -> None:
         groups[item.severity].append(item)
     for severity in SEVERITIES:
         if groups[severity]:
-            _finding_group(severity, groups[severity])
+            # What decides about the file lies open; the rest is one click away.
+            decides = severity in ("reject", "row") or (severity == "fix" and seen.verdict == "FIX")
+            _finding_group(severity, groups[severity], decides)
 
 
-def _finding_group(severity: str, found: list[Finding]) -> None:
+def _finding_group(severity: str, found: list[Finding], expanded: bool) -> None:
     icon, title, _colour = state(SEVERITIES, severity)
     count = sum(item.count for item in found)
-    with st.expander(f"{title} ({number(count)})", icon=icon, expanded=severity in ("reject", "row")):
+    with st.expander(f"{title} ({number(count)})", icon=icon, expanded=expanded):
         for item in found[:FINDINGS_SHOWN]:
             message, hint = finding(item)
             advice = f"  \n:gray[{parts.plain(hint)}]" if hint else ""

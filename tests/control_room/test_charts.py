@@ -76,7 +76,7 @@ def test_champion_changes_within_the_days_are_marked():
     moves = [
         r.Promotion(promotion_id=n, at=dt.datetime(2026, month, 3, tzinfo=dt.UTC), action="promote", version=str(n),
                     previous=None, actor="a", reason="b")
-        for n, month in ((7, 1), (8, 6))
+        for n, month in ((6, 1), (7, 1), (8, 6))
     ]  # fmt: skip
     chart = charts.forecast_chart(SALES, ANSWERS, promotions=moves)
     assert [note.text for note in chart.figure.layout.annotations] == ["v7"]

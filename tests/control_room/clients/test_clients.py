@@ -177,7 +177,7 @@ def test_a_service_behind_the_api_is_named(server, api):
 def test_whatever_else_comes_is_a_service_that_does_not_answer(server, api, answer, reason):
     server.answer = answer
     with pytest.raises(ServiceDown, match=reason) as caught:
-        api.health()
+        api.snapshot()
     assert caught.value.service == "api"
 
 

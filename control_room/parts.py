@@ -41,8 +41,9 @@ def plain(text: object) -> str:
 # ---------------------------------------------------------------- opening, state, age
 
 
-def lead(title: str, sentence: str, tone: Tone = "plain", more: str = "") -> None:
-    """The page's name and, large, what is true now."""
+def lead(title: str, sentence: str, tone: Tone = "plain", more: str = "", *, stale: bool = False) -> None:
+    """The page's name and, large, what is true now; what is only the last known state is not called good."""
+    tone = "attention" if stale and tone == "good" else tone
     st.caption(title.upper())
     with st.container(key=f"lead-{tone}", gap="xxsmall"):
         st.markdown(f"{TONE_ICONS[tone]} {sentence}")

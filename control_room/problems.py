@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from control_room.i18n import N_, gettext
@@ -79,6 +80,25 @@ SERVICE_NAMES = {
 }
 
 
+# What a service that is away was seen to do, as clients say it -> in words; the number in it is kept
+REASONS = (
+    (r"no answer within ([\d.]+) s", N_("No answer within {what} s.")),
+    (r"answered (\d{3})", N_("It answered with error {what}.")),
+    (r"(Connection|NewConnection|MaxRetry)Error", N_("Nothing answers at its address.")),
+    (r"(Read|Connect)?Timeout(Error)?", N_("No answer in time.")),
+    (r"answered something.*", N_("Its answer could not be understood.")),
+)
+
+
+def reason(text: str) -> str:
+    """Why a service counts as away, in the reader's words where it is a known one."""
+    for pattern, sentence in REASONS:
+        found = re.fullmatch(pattern, text)
+        if found:
+            return gettext(sentence).format(what=found.group(1) if found.groups() else "")
+    return text
+
+
 def explain(error: ControlRoomError) -> Explanation:
     """The person's version of an error."""
     code = str(error.facts.get("code", error.code))
@@ -98,5 +118,5 @@ def service_name(service: str) -> str:
 
 def _detail(error: ControlRoomError) -> str:
     if isinstance(error, ServiceDown):
-        return error.reason
+        return reason(error.reason)
     return "" if str(error) == error.title else str(error)

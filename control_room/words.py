@@ -252,7 +252,7 @@ def where(item: Finding) -> str:
         parts.append(gettext("row {row}").format(row=number(item.row)))
     if item.column:
         parts.append(gettext("column “{column}”").format(column=item.column))
-    if item.count > 1:
+    if parts and item.count > 1:
         parts.append(gettext("and {count} more like it").format(count=number(item.count - 1)))
     return ", ".join(parts) or gettext("the whole file")
 

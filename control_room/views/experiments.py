@@ -32,6 +32,7 @@ class Case:
     rival: str | None
     champion: str | None
     opening: DeltaGenerator
+    stale: bool = False
 
     @property
     def version(self) -> str:
@@ -61,7 +62,9 @@ def choose() -> Case | None:
             parts.lead(title, gettext("The evidence for v{version} cannot be read now.").format(version=version), "bad")
         parts.need(report, "model")
         return None
-    return Case(report.value, _champion_then(report.value.model), _champion(models.value), opening)
+    return Case(
+        report.value, _champion_then(report.value.model), _champion(models.value), opening, report.stale or models.stale
+    )
 
 
 def _nothing_yet(title: str, away: bool) -> None:
@@ -122,7 +125,7 @@ def verdict(case: Case | None) -> None:
     sentence = words.verdict(decision, parts.plain(case.version), case.rival and parts.plain(case.rival))
     more = " ".join(filter(None, (words.gain(decision), _consequence(case, decision))))
     with case.opening:
-        parts.lead(gettext("Experiments"), sentence, TONES[decision.verdict], more)
+        parts.lead(gettext("Experiments"), sentence, TONES[decision.verdict], more, stale=case.stale)
         _basis(case.report)
 
 

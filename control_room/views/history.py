@@ -30,7 +30,7 @@ def lead() -> None:
         text = gettext("The newest prediction was asked {time}, answered by v{version}.")
         sentence = text.format(time=moment(item.created_at), version=parts.plain(item.model_version))
         more = gettext("Every answer is kept with what was asked; actual sales are joined when they arrive.")
-        parts.lead(gettext("History"), sentence, "good", more)
+        parts.lead(gettext("History"), sentence, "good", more, stale=newest.stale)
 
 
 # ---------------------------------------------------------------- filters

@@ -46,7 +46,7 @@ def lead() -> None:
         sentence, tone = gettext("It cannot be said now which data is in use."), "bad"
     else:
         sentence, tone = gettext("There is no sales data yet: load a file to begin."), "attention"
-    parts.lead(gettext("Upload"), sentence, tone, _waiting_sentence(len(waiting), len(accepted)))
+    parts.lead(gettext("Upload"), sentence, tone, _waiting_sentence(len(waiting), len(accepted)), stale=snapshot.stale)
 
 
 def _waiting_sentence(waiting: int, accepted: int) -> str:

@@ -22,7 +22,7 @@ def test_the_silent_service_is_named(speak, language):
     speak(language)
     said = explain(ServiceDown("airflow", "no answer within 4 s"))
     assert said.title.startswith("Airflow")
-    assert said.detail == "no answer within 4 s"
+    assert said.detail == {"en": "No answer within 4 s.", "es": "Sin respuesta en 4 s."}[language]
 
 
 def test_the_servers_code_wins_over_the_class_and_the_id_is_kept(speak):
@@ -32,6 +32,21 @@ def test_the_servers_code_wins_over_the_class_and_the_id_is_kept(speak):
     said = explain(error)
     assert said.title == "This is too large for one request."
     assert (said.detail, said.request_id) == ("row 3: price", "r1")
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ("ConnectionError", "Nothing answers at its address."),
+        ("ReadTimeout", "No answer in time."),
+        ("answered 502", "It answered with error 502."),
+        ("answered something unexpected", "Its answer could not be understood."),
+        ("sign-in of admin was refused with 401", "sign-in of admin was refused with 401"),
+    ],
+)
+def test_reasons_are_said_in_words(speak, seen, said):
+    speak("en")
+    assert explain(ServiceDown("mlflow", seen)).detail == said
 
 
 def test_a_title_is_not_repeated_as_detail():

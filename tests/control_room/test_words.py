@@ -81,6 +81,7 @@ def test_where(speak):
     made = finding("date_empty", "row", row=1204, column="date", count=3)
     assert words.where(made) == "row 1,204, column “date”, and 2 more like it"
     assert words.where(finding("file_empty", "reject")) == "the whole file"
+    assert words.where(finding("header_read_as", "fix", count=4, pairs="a → b")) == "the whole file"
 
 
 def test_support_is_counted(speak):

@@ -13,7 +13,7 @@ from ml import jobs, sources
 from ml.bundle import load_bundle
 from ml.errors import FileRefused, InputError, NotFound
 from ml.forecasting import Forecaster
-from ml.lake import Lake, current_snapshot, open_lake
+from ml.lake import Lake, current_snapshot, load_sales, open_lake
 from ml.records import ETL_DAG, RETRAIN_DAG, Override, PredictionInput, Snapshot
 from ml.registry import RUN_TAG, Registry
 from ml.store import Store
@@ -60,7 +60,7 @@ def loop(tmp_path, monkeypatch, database_url, mlflow_server, request) -> Loop:
     for key, value in values.items():
         monkeypatch.setenv(f"CONTROL_ROOM_{key}", value)
     # one server for all tests: each test gets a registry of its own inside it
-    monkeypatch.setattr(jobs, "Registry", lambda url: Registry(url, name))
+    monkeypatch.setattr("ml.context.Registry", lambda url: Registry(url, name))
     store = Store(database_url)
     store.migrate()
     return Loop(tmp_path, Registry(mlflow_server, name), store)
@@ -109,7 +109,7 @@ def test_the_loop_on_the_demo(loop: Loop, tmp_path: Path):
     loop.run(ETL_DAG, {"source": "demo_next_week"}, "etl-3")
     assert loop.snapshot.date_to == first.date_to + dt.timedelta(days=7)
     assert loop.snapshot.data_version != first.data_version
-    newer = Forecaster(served.bundle, jobs.load_sales(loop.lake, loop.snapshot))
+    newer = Forecaster(served.bundle, load_sales(loop.lake, loop.snapshot))
     assert newer.origin == loop.snapshot.date_to
     assert newer.forecast(newer.next_days([], []))["prediction"].is_finite().all()
 

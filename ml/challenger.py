@@ -1,0 +1,212 @@
+"""The steps of ``retrain_sales_model`` that make and judge a challenger: tune, backtest, train."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from ml.bundle import write_bundle
+from ml.cleaning import BASE, step
+from ml.context import Context, Json, log
+from ml.evaluation import evaluate
+from ml.features import Columns
+from ml.forecasting import Forecaster, tail_of
+from ml.intervals import Intervals
+from ml.lake import load_sales, read_snapshot
+from ml.records import RETRAIN_DAG, Evaluation, Manifest, Recipe, Snapshot
+from ml.registry import EVALUATION
+from ml.splits import Split, default_blocks, rolling_origins
+from ml.succession import seed_of, trials_of
+from ml.training import Data, backtest, build_tables, train_until
+from ml.tuning import score, tune, tuning_split
+
+COMPARABLE = 0.5  # a champion that knows fewer of the stores or products is not the champion of this business
+TUNE_SECONDS = 900
+
+
+def tune_model(c: Context) -> Json:
+    """Search parameters on a fold before the judged ones, and let linear and naive models race there too."""
+    data, found = _data(c)
+    blocks = default_blocks(found.horizon, found.frequency)
+    splits = _splits(c, found)
+    judge = tuning_split(splits[0], found.date_from, step(found.frequency) * found.horizon)
+    tables = build_tables(data, blocks, _since(c, judge.end))
+    metric = c.option("metric", "wape")
+    best, trials = tune(
+        data, tables, judge, blocks=blocks, trials=trials_of(c), seed=seed_of(c), metric=metric,
+        seconds=TUNE_SECONDS, progress=lambda text: log.info("%s", text),
+    )  # fmt: skip
+    recipe, race = _race(best, data, tables, judge, metric)
+    c.put("recipe.json", recipe.model_dump())
+    history = [{"trial": t.number, metric: t.value, **t.params} for t in trials]
+    metrics = {f"tuning_{metric}_{name}": value for name, value in race.items()}
+    texts = {"tuning.json": json.dumps(history, indent=1)}
+    return c.logged(RETRAIN_DAG, {"kind": recipe.kind, **metrics}, params=_params(recipe), metrics=metrics, texts=texts)
+
+
+def _race(best: Recipe, data: Data, tables: Any, judge: Split, metric: Any) -> tuple[Recipe, dict[str, float]]:
+    """The tuned trees against models that need less data; each trained on the same rows. Ties go to the simpler."""
+    simple = [Recipe(kind=kind, blocks=best.blocks) for kind in ("seasonal_naive", "moving_average", "linear")]
+    scores: dict[str, float] = {}
+    for recipe in (*simple, best):
+        scores[recipe.kind] = score(train_until(recipe, data, tables, judge.origin), data, tables, judge, metric)
+        log.info("%s: %s %.4f", recipe.kind, metric, scores[recipe.kind])
+    winner = min((*simple, best), key=lambda recipe: scores[recipe.kind])
+    return winner, scores
+
+
+def backtest_models(c: Context) -> Json:
+    """Challenger, champion's recipe, baselines: trained at each origin, judged on the same rows."""
+    data, found = _data(c)
+    recipes = _contestants(c)
+    splits = _splits(c, found)
+    blocks = recipes["challenger"].blocks
+    tables = build_tables(data, blocks, _since(c, splits[-1].end))
+    rows = backtest(recipes, data, tables, splits, lambda text: log.info("%s", text))
+    evaluation = evaluate(rows, list(recipes), found.data_version)
+    c.put("backtest.parquet", rows)
+    c.put("evaluation.json", json.loads(evaluation.model_dump_json()))
+    metrics = _metrics(evaluation)
+    return c.logged(RETRAIN_DAG, metrics, metrics=metrics, texts={EVALUATION: evaluation.model_dump_json(indent=1)})
+
+
+def _contestants(c: Context) -> dict[str, Recipe]:
+    """The champion takes part as its recipe, retrained at each origin: its bundle has seen the judged rows."""
+    challenger = Recipe.model_validate(c.json("recipe.json"))
+    recipes = {"challenger": challenger}
+    champion = c.registry.alias("champion")
+    if champion is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = c.registry.download(champion.version, Path(folder) / "bundle")
+            manifest = Manifest.model_validate_json((path / "manifest.json").read_text())
+        known = _share_known(manifest, read_snapshot(c.lake, c.json("snapshot.json")["data_version"]))
+        if known >= COMPARABLE:
+            recipes["champion"] = manifest.recipe.model_copy(update={"blocks": challenger.blocks})
+        facts = {"version": champion.version, "data_version": manifest.data_version, "known": known}
+        c.put("champion.json", facts)
+    else:
+        c.put("champion.json", {"version": None, "data_version": None, "known": 0.0})
+    baselines: tuple[Literal["seasonal_naive", "moving_average"], ...] = ("seasonal_naive", "moving_average")
+    for kind in baselines:
+        recipes[kind] = Recipe(kind=kind, blocks=challenger.blocks)
+    if challenger.kind != "linear":
+        recipes["linear"] = Recipe(kind="linear", blocks=challenger.blocks)
+    return recipes
+
+
+def _share_known(manifest: Manifest, found: Snapshot) -> float:
+    """Share of the data's stores and products (the smaller of both) that the champion was trained on."""
+    if manifest.frequency != found.frequency:
+        return 0.0
+    shares = []
+    for name in ("store", "product"):
+        now = set(found.encoding.categories[name])
+        shares.append(len(now & set(manifest.encoding.categories[name])) / max(len(now), 1))
+    return min(shares)
+
+
+def train(c: Context) -> Json:
+    """Train the challenger on everything, with intervals from the backtest, and register it as a bundle."""
+    data, found = _data(c)
+    recipe = Recipe.model_validate(c.json("recipe.json"))
+    last = found.date_to
+    model = train_until(recipe, data, build_tables(data, recipe.blocks, _since(c, last)), last)
+    rows = c.frame("backtest.parquet")
+    intervals = Intervals.fit(rows["challenger"].to_numpy(), rows["y"].to_numpy(), rows["block"].to_numpy())
+    state = tail_of(data.panel.select(_state_columns(data)), found.frequency, found.horizon)
+    evaluation = Evaluation.model_validate(c.json("evaluation.json"))
+    with tempfile.TemporaryDirectory() as folder, c.registry.run(RETRAIN_DAG, c.run_id) as mlflow_run:
+        path = Path(folder) / "bundle"
+        made = write_bundle(
+            path, _manifest(data, found, recipe), model, intervals, state, lambda b: Forecaster(b).golden_rows()
+        )
+        forecaster = Forecaster(made)
+        example = forecaster.next_days([], [], 1).head(5).to_pandas()
+        version = c.registry.register(mlflow_run, path, _tags(made.fingerprint, recipe, found, evaluation), example)
+        kept = _recorded(c, version, made.fingerprint)
+        c.registry.set_alias("challenger", version)
+    c.put("challenger.json", {"version": version})
+    return {"version": version, "kind": recipe.kind, "golden_difference": forecaster.check_golden(), "recorded": kept}
+
+
+def _recorded(c: Context, version: str, fingerprint: str) -> bool:
+    """Note the manifest's hash, that of the registered bundle: nothing else is ever loaded."""
+    if c.store is None:
+        return False
+    c.store.record_bundle(version, c.registry.fingerprint(version) or fingerprint)
+    return True
+
+
+def _data(c: Context) -> tuple[Data, Snapshot]:
+    found = read_snapshot(c.lake, c.json("snapshot.json")["data_version"])
+    frame = load_sales(c.lake, found)
+    panel = frame.select([n for n in frame.columns if n in (*BASE, *found.regressors)])
+    columns = Columns.of(panel, found.regressors, found.closed_when)
+    return Data(panel, found.frequency, columns, found.encoding, found.country), found
+
+
+def _state_columns(data: Data) -> list[str]:
+    return [n for n in data.panel.columns if n in (*BASE, *data.columns.regressors, *data.columns.text)]
+
+
+def _splits(c: Context, found: Snapshot) -> list[Split]:
+    folds = int(c.option("folds", c.settings.backtest_folds))
+    return rolling_origins(found.date_from, found.date_to, found.horizon, folds, found.frequency)
+
+
+def _since(c: Context, origin: dt.date) -> dt.date | None:
+    days = c.option("window_days", None)
+    return origin - dt.timedelta(days=int(days)) if days else None
+
+
+def _params(recipe: Recipe) -> Json:
+    return {"kind": recipe.kind, "blocks": list(recipe.blocks), **recipe.params}
+
+
+def _metrics(evaluation: Evaluation) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, m in evaluation.overall.items():
+        found |= {f"{name}_wape": m.wape, f"{name}_bias": m.bias, f"{name}_rmse": m.rmse}
+        if m.rmspe is not None:
+            found[f"{name}_rmspe"] = m.rmspe
+    found |= {f"challenger_coverage_{lv}": s for lv, s in evaluation.overall["challenger"].coverage.items()}
+    return found
+
+
+def _tags(fingerprint: str, recipe: Recipe, found: Snapshot, evaluation: Evaluation) -> dict[str, str]:
+    mine = evaluation.overall["challenger"]
+    tags = {
+        "fingerprint": fingerprint,
+        "kind": recipe.kind,
+        "data_version": found.data_version,
+        "trained_until": str(found.date_to),
+        "metric.wape": f"{mine.wape:.6f}",
+        "metric.bias": f"{mine.bias:.6f}",
+        "metric.seasonal_naive_wape": f"{evaluation.overall['seasonal_naive'].wape:.6f}",
+        **{f"metric.coverage_{level}": f"{share:.6f}" for level, share in mine.coverage.items()},
+        **{f"param.{k}": str(v) for k, v in recipe.params.items()},
+    }
+    return tags
+
+
+def _manifest(data: Data, found: Snapshot, recipe: Recipe) -> Manifest:
+    used = [name for name in ("price", "promotion") if getattr(data.columns, name)]
+    return Manifest(
+        created_at=dt.datetime.now(dt.UTC),
+        data_version=found.data_version,
+        trained_until=found.date_to,
+        frequency=found.frequency,
+        horizon=found.horizon,
+        unit=found.unit,
+        country=found.country,
+        recipe=recipe,
+        features=tuple(data.names),
+        regressors=found.regressors,
+        derived=tuple(used),
+        closed_when=found.closed_when,
+        encoding=found.encoding,
+        files={},
+    )

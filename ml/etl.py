@@ -1,0 +1,179 @@
+"""The steps of ``process_etl_sales_data``: raw files -> one published snapshot."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+
+import polars as pl
+
+from ml import sources
+from ml.cleaning import BASE, KEY, Panel, make_panel, merge
+from ml.context import Context, Json, log
+from ml.encoding import encode, fit_encoding
+from ml.errors import InputError
+from ml.lake import publish
+from ml.records import ETL_DAG, Snapshot
+from ml.settings import Settings
+from ml.splits import rolling_origins
+
+UNITS = {"D": "units/day", "W": "units/week"}
+
+
+def collect(c: Context) -> Json:
+    """Bring the raw data of this run into the lake and name the uploads it uses."""
+    source = str(c.option("source", "uploads"))
+    today = dt.datetime.now(dt.UTC).date()
+    if source in ("demo", "demo_next_week"):
+        sources.add_demo(c.lake, next_week=source != "demo", scale=c.settings.demo_scale, today=today)
+        wanted = [sources.DEMO] if source == "demo" else []
+    elif source != "uploads":
+        added = sources.add_file(c.lake, c.store, source, list(c.option("regressors", [])), c.settings.upload_limit_mb)
+        wanted = [added] if c.option("only_this", False) else []
+    else:
+        wanted = list(c.option("uploads", []))
+    uploads = sources.accepted_uploads(c.lake, c.store, wanted)
+    if not uploads:
+        raise InputError("No upload has been accepted yet: upload a file and accept it, then run this again.")
+    c.put("collect.json", {"uploads": uploads})
+    return c.logged(ETL_DAG, {"uploads": uploads}, params={"source": source, "uploads": ", ".join(uploads)})
+
+
+def validate(c: Context) -> Json:
+    """Merge the accepted rows (later uploads win) and count what was left out of them."""
+    uploads = c.json("collect.json")["uploads"]
+    frames = [c.lake.get_frame(f"accepted/{upload_id}.parquet") for upload_id in uploads]
+    merged, notes = merge(frames, uploads)
+    rejected = sources.rejected_rows(c.lake, uploads)
+    c.put("merged.parquet", merged)
+    c.put("rejected.parquet", rejected)
+    counts = {"rows_in": sum(f.height for f in frames), "rows_merged": merged.height, "rows_rejected": rejected.height}
+    c.put("validate.json", {"notes": notes, **counts})
+    texts = {"rejected.csv": rejected.head(10_000).write_csv()} if rejected.height else {}
+    return c.logged(ETL_DAG, counts, metrics=counts, texts=texts)
+
+
+def clean(c: Context) -> Json:
+    """Make the regular panel: frequency, periods without a row, inputs, closing days."""
+    panel = make_panel(
+        c.frame("merged.parquet"),
+        country=str(c.option("country", c.settings.country)).upper(),
+        missing_days=c.option("missing_days", c.settings.missing_days),
+    )
+    c.put("panel.parquet", panel.frame)
+    facts = {k: v for k, v in panel.__dict__.items() if k != "frame"}
+    c.put("panel.json", facts)
+    counts = {"rows_clean": panel.frame.height, "rows_filled": panel.rows_filled}
+    for note in panel.decisions:
+        log.info("%s", note)
+    params = {"frequency": panel.frequency, "missing_days": panel.missing_days}
+    return c.logged(ETL_DAG, {**counts, **params}, metrics=counts, params=params)
+
+
+def split(c: Context) -> Json:
+    """Split train and test in time; fit categories and standardisation on train only and encode both."""
+    panel = _panel(c)
+    horizon = _horizon(c.settings, panel.frequency)
+    first, last = _span(panel.frame)
+    folds = int(c.option("test_folds", c.settings.backtest_folds))
+    origin = rolling_origins(first, last, horizon, folds, panel.frequency)[0].origin
+    frame = _with_weekday(panel.frame, panel.frequency)
+    train, test = frame.filter(pl.col("date") <= origin), frame.filter(pl.col("date") > origin)
+    text = [n for n in panel.regressors if not frame.schema[n].is_numeric()]
+    numeric = [n for n in frame.columns if frame.schema[n].is_numeric() and n not in ("sales", "weekday")]
+    categorical = ["store", "product", *(["weekday"] if panel.frequency == "D" else []), *text]
+    encoding = fit_encoding(train.with_columns(pl.col("weekday").cast(pl.String)), categorical, numeric)
+    for name, part in (("train", train), ("test", test)):
+        c.put(f"{name}.parquet", encode(part.with_columns(pl.col("weekday").cast(pl.String)), encoding).sort(KEY))
+    c.put("series.parquet", _series(panel.frame))
+    counts = {"rows_train": train.height, "rows_test": test.height}
+    c.put("split.json", {"split_date": origin, "horizon": horizon, "encoding": encoding.model_dump(), **counts})
+    return c.logged(ETL_DAG, {"split_date": str(origin), **counts}, metrics=counts, params={"split_date": origin})
+
+
+def publish_snapshot(c: Context) -> Json:
+    """Write the snapshot under its content hash, move the pointer, record actuals: only now is the data new."""
+    snapshot = _snapshot(c)
+    folder = f"snapshots/{snapshot.data_version}"
+    for name in snapshot.files:
+        c.lake.put(f"{folder}/{name}", c.lake.get(c.key(name)))
+    publish(c.lake, snapshot)
+    if c.store is not None:
+        sold = c.frame("panel.parquet").filter(pl.col("sales").is_not_null())
+        changed = c.store.upsert_actuals(sold, snapshot.data_version)
+        log.info("%d actuals are new or corrected", changed)
+        c.store.set_upload_status(list(snapshot.sources), "processed", snapshot.data_version)
+    result = {"data_version": snapshot.data_version, "rows": snapshot.rows, "date_to": str(snapshot.date_to)}
+    texts = {"data.json": snapshot.model_dump_json(indent=1)}
+    return c.logged(ETL_DAG, result, params=result, texts=texts, finish=True)
+
+
+def _panel(c: Context) -> Panel:
+    facts = c.json("panel.json")
+    facts["regressors"], facts["decisions"] = tuple(facts["regressors"]), tuple(facts["decisions"])
+    return Panel(frame=c.frame("panel.parquet"), **facts)
+
+
+def _span(frame: pl.DataFrame) -> tuple[dt.date, dt.date]:
+    return frame["date"].min(), frame["date"].max()  # type: ignore[return-value]
+
+
+def _horizon(settings: Settings, frequency: str) -> int:
+    return settings.horizon_days if frequency == "D" else settings.horizon_weeks
+
+
+def _with_weekday(frame: pl.DataFrame, frequency: str) -> pl.DataFrame:
+    return frame.with_columns(weekday=pl.col("date").dt.weekday())
+
+
+def _series(frame: pl.DataFrame) -> pl.DataFrame:
+    price = pl.col("price").last() if "price" in frame.columns else pl.lit(None, pl.Float64)
+    known = frame.filter(pl.col("sales").is_not_null())
+    return known.group_by("store", "product", maintain_order=True).agg(
+        date_from=pl.col("date").min(),
+        date_to=pl.col("date").max(),
+        rows=pl.len().cast(pl.Int64),
+        mean_sales=pl.col("sales").mean(),
+        last_price=price.alias("last_price"),
+    )
+
+
+def _snapshot(c: Context) -> Snapshot:
+    panel, parts, checks = _panel(c), c.json("split.json"), c.json("validate.json")
+    files = {
+        name: hashlib.sha256(c.lake.get(c.key(name))).hexdigest()
+        for name in ("train.parquet", "test.parquet", "series.parquet")
+    }
+    frame = c.frame("train.parquet")
+    first, last = _span(panel.frame)
+    country = str(c.option("country", c.settings.country)).upper()
+    version = hashlib.sha256(json.dumps([files, country, parts["horizon"]], sort_keys=True).encode()).hexdigest()[:16]
+    return Snapshot(
+        data_version=version,
+        created_at=dt.datetime.now(dt.UTC),
+        frequency=panel.frequency,
+        horizon=parts["horizon"],
+        unit=UNITS[panel.frequency],
+        rows=panel.frame.height,
+        rows_train=parts["rows_train"],
+        rows_test=parts["rows_test"],
+        rows_rejected=checks["rows_rejected"],
+        rows_filled=panel.rows_filled,
+        stores=panel.frame["store"].n_unique(),
+        products=panel.frame["product"].n_unique(),
+        series=panel.frame.select("store", "product").n_unique(),
+        date_from=first,
+        date_to=last,
+        split_date=parts["split_date"],
+        country=country,
+        columns={name: str(dtype) for name, dtype in frame.schema.items()},
+        regressors=panel.regressors,
+        derived=tuple(name for name in frame.columns if name not in (*BASE, *panel.regressors)),
+        closed_when=panel.closed_when,
+        missing_days=panel.missing_days,
+        encoding=parts["encoding"],
+        sources=tuple(c.json("collect.json")["uploads"]),
+        decisions=(*checks["notes"], *panel.decisions, f"train up to {parts['split_date']}, test after it"),
+        files=files,
+    )

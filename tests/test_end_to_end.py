@@ -69,6 +69,7 @@ def test_from_a_file_to_a_prediction(stack, page):
     # a model of it is trained, judged and promoted
     go(page, stack, "retrain")
     button(page, "Start retraining").click()
+    page.get_by_text("A retraining is running").wait_for(timeout=60_000)
     page.get_by_text("See the verdict").wait_for(timeout=RUN_SECONDS * 1000)
     after = get(stack, "/health")
     assert after["champion"]["version"] != demo["champion"]["version"]

@@ -60,10 +60,14 @@ def _freshness() -> str:
         return ""
     if health.champion is None:
         return gettext("No champion serves yet: the first good model will.")
-    trained = next((item.trained_until for item in models if item.version == health.champion.version), None)
-    if trained is None:
+    champion = next((item for item in models if item.version == health.champion.version), None)
+    if champion is None or champion.trained_until is None:
         return ""
+    trained = champion.trained_until
     newer = (snapshot.date_to - trained).days
+    if newer <= 0 and champion.data_version != snapshot.data_version:
+        text = gettext("The data has changed since champion v{version} learned; its last day is {date} now.")
+        return text.format(version=parts.plain(champion.version), date=day(snapshot.date_to))
     if newer <= 0:
         return gettext("Champion v{version} has learned from all data there is, up to {date}.").format(
             version=parts.plain(health.champion.version), date=day(trained)

@@ -137,7 +137,8 @@ class Product:
         run: dict[str, Any] = {}
 
         def ended() -> bool:
-            run.update(self.json("GET", f"/v1/runs/{dag_id}/{run_id}"))
+            # A busy machine may keep Airflow from answering in time; the run goes on all the same.
+            run.update(_patiently(lambda: self.json("GET", f"/v1/runs/{dag_id}/{run_id}"), READY_SECONDS))
             return run["state"] not in ACTIVE
 
         _until(ended, f"{dag_id} {run_id} has not ended")

@@ -21,7 +21,7 @@ from ml.registry import EVALUATION
 from ml.splits import Split, default_blocks, rolling_origins
 from ml.succession import seed_of, trials_of
 from ml.training import Data, backtest, build_tables, train_until
-from ml.tuning import score, tune, tuning_split
+from ml.tuning import SAMPLE, score, tune, tuning_split
 
 COMPARABLE = 0.5  # a champion that knows fewer of the stores or products is not the champion of this business
 TUNE_SECONDS = 900
@@ -48,11 +48,13 @@ def tune_model(c: Context) -> Json:
 
 
 def _race(best: Recipe, data: Data, tables: Any, judge: Split, metric: Any) -> tuple[Recipe, dict[str, float]]:
-    """The tuned trees against models that need less data; each trained on the same rows. Ties go to the simpler."""
+    """The tuned trees against models that need less data, as the trials were judged. Ties go to the simpler."""
     simple = [Recipe(kind=kind, blocks=best.blocks) for kind in ("seasonal_naive", "moving_average", "linear")]
     scores: dict[str, float] = {}
     for recipe in (*simple, best):
-        scores[recipe.kind] = score(train_until(recipe, data, tables, judge.origin), data, tables, judge, metric)
+        tried = recipe.model_copy(update={"blocks": recipe.blocks[-1:]})
+        model = train_until(tried, data, tables, judge.origin, limit=SAMPLE)
+        scores[recipe.kind] = score(model, data, tables, judge, metric)
         log.info("%s: %s %.4f", recipe.kind, metric, scores[recipe.kind])
     winner = min((*simple, best), key=lambda recipe: scores[recipe.kind])
     return winner, scores

@@ -25,6 +25,7 @@ from ml.records import Recipe
 
 Array = np.ndarray
 DUMMY_FEATURES = ("weekday", "month", "store_code", "product_code")
+ORDERED_CODES = ("store_code", "product_code")
 MAX_DUMMIES = 60  # categories of one feature that the linear model may spend columns on
 SMALL = 0.01
 
@@ -118,7 +119,9 @@ class XGBoostModel:
 
 def _train_booster(recipe: Recipe, names: list[str], rows: Inputs, y: Array, weight: Array) -> xgb.Booster:
     p = recipe.params
-    types = ["c" if name.endswith("_code") else "float" for name in names]
+    # Store and product codes as plain numbers: with their sizes and trends beside them, splits on sets of categories
+    # took 30 % longer and forecast no better (WAPE 0.3097 against 0.3108 on the demo).
+    types = ["c" if name.endswith("_code") and name not in ORDERED_CODES else "float" for name in names]
     if p["objective"] == "log":
         label, margin = np.log1p(y) - np.log1p(rows.level), None
     else:

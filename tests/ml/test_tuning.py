@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from ml.splits import Split
+from ml.tuning import KNOWN_GOOD, Trial, cheapest_of_the_best, tune, tuning_split
+
+DAY = dt.date(2026, 1, 1)
+
+
+def test_without_trials_the_known_good_recipe_comes_back(chain):
+    recipe, trials = tune(chain.data, chain.tables, chain.splits[0], blocks=(7, 28), trials=0, seed=3)
+    assert recipe.params == KNOWN_GOOD
+    assert (recipe.seed, recipe.blocks, trials) == (3, (7, 28), [])
+
+
+def test_the_search_starts_with_the_known_good_and_repeats_itself(chain):
+    found = [tune(chain.data, chain.tables, chain.splits[0], blocks=(7, 28), trials=3, seed=3) for _ in range(2)]
+    (recipe, trials), (again, _) = found
+    assert {k: v for k, v in KNOWN_GOOD.items() if k != "max_bin"} == trials[0].params
+    assert recipe == again
+    assert recipe.params | {"max_bin": 64} == recipe.params
+    assert min(t.value for t in trials) <= trials[0].value
+
+
+def test_percentage_errors_are_searched_from_the_log_objective(chain):
+    recipe, _ = tune(chain.data, chain.tables, chain.splits[0], blocks=(7, 28), trials=0, seed=3, metric="rmspe")
+    assert (recipe.params["objective"], recipe.params["correct_mean"]) == ("log", 0)
+
+
+def trial(value: float, rounds: int, depth: int) -> Trial:
+    return Trial(0, value, {"rounds": rounds, "max_depth": depth})
+
+
+def test_of_equals_the_cheapest_and_never_a_worse_one():
+    assert cheapest_of_the_best([trial(0.300, 200, 7), trial(0.301, 100, 5), trial(0.32, 75, 4)]).value == 0.301
+    assert cheapest_of_the_best([trial(0.300, 200, 7), trial(0.303, 75, 4)]).value == 0.300
+
+
+@pytest.mark.parametrize(("days", "wanted"), [(400, 28), (40, 20)])
+def test_the_judge_ends_where_the_decision_begins(days, wanted):
+    first = Split(DAY + dt.timedelta(days=days), DAY + dt.timedelta(days=days + 28))
+    judge = tuning_split(first, DAY, dt.timedelta(days=28))
+    assert judge.end == first.origin
+    assert (judge.end - judge.origin).days == wanted

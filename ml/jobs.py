@@ -13,6 +13,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 
 from ml.context import Context, Json, log
 from ml.errors import ControlRoomError
@@ -40,6 +41,12 @@ STEPS: dict[str, dict[str, str]] = {
 }
 
 
+def step_of(dag_id: str, name: str) -> Callable[[Context], Json]:
+    """The function of a step, importing its module only now."""
+    module, _, function = STEPS[dag_id][name].partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
 def run_step(dag_id: str, name: str, run_id: str, conf: Json) -> Json:
     """Run one step of a pipeline; what it returns is small JSON.
 
@@ -49,8 +56,7 @@ def run_step(dag_id: str, name: str, run_id: str, conf: Json) -> Json:
     context = Context(load_settings(), run_id, conf)
     begin = time.perf_counter()
     try:
-        module, _, function = STEPS[dag_id][name].partition(":")
-        result = getattr(importlib.import_module(module), function)(context)
+        result = step_of(dag_id, name)(context)
     except Exception as error:
         _mark_failed(context, dag_id, name, error)
         raise

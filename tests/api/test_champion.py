@@ -225,8 +225,8 @@ def test_new_data_moves_the_origin(serve, apart, tmp_path):
     with serve(settings) as api:
         before = health(api.ready())
         context = jobs.Context(settings, "etl-next-week", {"source": "demo_next_week"})
-        for step in jobs.STEPS[ETL_DAG].values():
-            step(context)
+        for step in jobs.STEPS[ETL_DAG]:
+            jobs.step_of(ETL_DAG, step)(context)
         api.wait_for(lambda: health(api).data_version != before.data_version)
         after = health(api)
         assert (after.data_until - before.data_until).days == 7

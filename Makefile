@@ -29,7 +29,7 @@ format: env-dev  ## format and mend what can be mended
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
 
-bench: env     ## the benchmark with its peers
+bench: env     ## time and memory of a first and a second start
 	$(PYTHON) -m bench
 
 lock: env      ## pin every dependency again, with hashes

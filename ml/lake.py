@@ -98,7 +98,8 @@ class S3Blobs:
         config = Config(
             s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=60, retries={"max_attempts": 4}
         )
-        self.client = boto3.client("s3", config=config)
+        # A session of its own: boto3's shared one keeps the first credentials that the process ever saw.
+        self.client = boto3.session.Session().client("s3", config=config)
 
     def _key(self, key: str) -> str:
         return f"{self.prefix}/{_checked(key)}" if self.prefix else _checked(key)

@@ -119,6 +119,16 @@ def test_a_store_that_is_away_is_said(monkeypatch, tmp_path):
         open_lake("s3://bucket").get("raw/a.csv")
 
 
+def test_a_lake_uses_the_keys_of_now_whatever_the_process_used_before(monkeypatch, s3):
+    for key, value in s3.environment.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an older key")
+    with pytest.raises(ServiceDown, match="object store"):
+        open_lake(f"s3://{s3.bucket}/keys").list()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
+    assert open_lake(f"s3://{s3.bucket}/keys").list() == []
+
+
 def test_a_bucket_must_be_named():
     with pytest.raises(SettingsError, match="names no bucket"):
         open_lake("s3:///prefix")

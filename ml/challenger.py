@@ -118,7 +118,7 @@ def train(c: Context) -> Json:
     model = train_until(recipe, data, build_tables(data, recipe.blocks, _since(c, last)), last)
     rows = c.frame("backtest.parquet")
     intervals = Intervals.fit(rows["challenger"].to_numpy(), rows["y"].to_numpy(), rows["block"].to_numpy())
-    state = tail_of(data.panel.select(_state_columns(data)), found.frequency, found.horizon)
+    state = tail_of(data.panel, found.frequency, found.horizon)
     evaluation = Evaluation.model_validate(c.json("evaluation.json"))
     with tempfile.TemporaryDirectory() as folder, c.registry.run(RETRAIN_DAG, c.run_id) as mlflow_run:
         path = Path(folder) / "bundle"
@@ -148,10 +148,6 @@ def _data(c: Context) -> tuple[Data, Snapshot]:
     panel = frame.select([n for n in frame.columns if n in (*BASE, *found.regressors)])
     columns = Columns.of(panel, found.regressors, found.closed_when)
     return Data(panel, found.frequency, columns, found.encoding, found.country), found
-
-
-def _state_columns(data: Data) -> list[str]:
-    return [n for n in data.panel.columns if n in (*BASE, *data.columns.regressors, *data.columns.text)]
 
 
 def _splits(c: Context, found: Snapshot) -> list[Split]:

@@ -97,7 +97,7 @@ def history_features(panel: pl.DataFrame, offset: int, frequency: Frequency, col
     base = _with_siblings(base, offset, w)
     base = base.with_columns(level=pl.coalesce("mean_level", "mean_long", "product_level", "store_level", "all_level"))
     base = base.with_columns(pl.col("level").clip(lower_bound=0.01))
-    return base.select(*KEY, *_history_outputs(w, columns, frequency))
+    return base.select(*KEY, *_history_outputs(w, columns))
 
 
 def _base(panel: pl.DataFrame, columns: Columns) -> pl.DataFrame:
@@ -174,12 +174,16 @@ def _sibling(window: int, offset: int, keys: list[str]) -> pl.Expr:
     return mean.over(keys) if keys else mean
 
 
-def _history_outputs(w: Windows, columns: Columns, frequency: Frequency) -> list[pl.Expr]:
+def _shares(w: Windows, columns: Columns) -> list[str]:
+    """The windows that become shares of the level, in the order of the model's inputs."""
+    found = [f"mean_{n}" for n in w.means] + ["mean_long", "mean_year", "mean_last_year", "std_level", "lag"]
+    found += [f"weekday_{n}" for n in w.same_season] + ["lag_season"]
+    return found + (["mean_promoted", "mean_unpromoted"] if columns.promotion else [])
+
+
+def _history_outputs(w: Windows, columns: Columns) -> list[pl.Expr]:
     level = pl.col("level")
-    shares = [f"mean_{n}" for n in w.means] + ["mean_long", "mean_year", "mean_last_year", "std_level", "lag"]
-    shares += [f"weekday_{n}" for n in w.same_season] + ["lag_season"]
-    shares += ["mean_promoted", "mean_unpromoted"] if columns.promotion else []
-    out = [level.log().alias("log_level"), *((pl.col(n) / level).alias(f"r_{n}") for n in shares)]
+    out = [level.log().alias("log_level"), *((pl.col(n) / level).alias(f"r_{n}") for n in _shares(w, columns))]
     out += [
         (pl.col("mean_last_year") / pl.col("mean_year")).alias("r_season_of_year"),
         pl.col("since_sale"),
@@ -195,9 +199,6 @@ def _history_outputs(w: Windows, columns: Columns, frequency: Frequency) -> list
     out += [level, pl.coalesce("lag_season", *naive, "level").alias("seasonal_naive")]
     out += [pl.coalesce("mean_level", "level").alias("moving_average")]
     return out
-
-
-NOT_MODEL_INPUTS = ("level", "seasonal_naive", "moving_average", "price_mean", "price_max")
 
 
 def known_features(rows: pl.DataFrame, frequency: Frequency, columns: Columns, country: str) -> pl.DataFrame:
@@ -229,9 +230,7 @@ def known_features(rows: pl.DataFrame, frequency: Frequency, columns: Columns, c
 def feature_names(frequency: Frequency, columns: Columns) -> list[str]:
     """The model's inputs, in order."""
     w = WINDOWS[frequency]
-    shares = [f"mean_{n}" for n in w.means] + ["mean_long", "mean_year", "mean_last_year", "std_level", "lag"]
-    shares += [f"weekday_{n}" for n in w.same_season] + ["lag_season"]
-    shares += ["mean_promoted", "mean_unpromoted", "same_promotion"] if columns.promotion else []
+    shares = _shares(w, columns) + (["same_promotion"] if columns.promotion else [])
     names = ["log_level", *(f"r_{n}" for n in shares), "r_season_of_year", "since_sale", "zero_share", "age"]
     names += ["r_product_trend", "r_store_trend", "r_all_trend", "r_product_size", "r_store_size"]
     names += ["promotion_share", "promotion"] if columns.promotion else []

@@ -55,12 +55,12 @@ def add_file(lake: Lake, store: Store | None, source: str, regressors: list[str]
         reasons = "; ".join(f.message for f in report.findings if f.severity == "reject")
         raise FileRefused(f"{name}: {reasons}")
     upload_id = f"file-{report.sha256[:16]}"
-    lake.put(f"raw/{upload_id}/{safe_name(name)}", data)
-    lake.put_frame(f"accepted/{upload_id}.parquet", checked.frame)
-    lake.put_frame(f"rejected/{upload_id}.parquet", checked.rejected)
-    if store is not None:
-        upload_id = _record(store, upload_id, report)
-    return upload_id
+    known = _record(store, upload_id, report) if store is not None else upload_id
+    if known == upload_id:  # else the console has accepted this very file before
+        lake.put(f"raw/{upload_id}/{safe_name(name)}", data)
+        lake.put_frame(f"accepted/{upload_id}.parquet", checked.frame)
+        lake.put_frame(f"rejected/{upload_id}.parquet", checked.rejected)
+    return known
 
 
 def _record(store: Store, upload_id: str, report: Preflight) -> str:

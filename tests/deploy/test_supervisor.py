@@ -38,8 +38,7 @@ def script(name: str, code: str, folder, **more: object) -> Spec:
 
 
 def listener(name: str, port: int, folder, **more: object) -> Spec:
-    code = f"import socketserver as s; s.TCPServer(('127.0.0.1', {port}), s.BaseRequestHandler).serve_forever()"
-    return script(name, code, folder, ready=probes.tcp(port), **more)
+    return script(name, _serve(port), folder, ready=probes.tcp(port), **more)
 
 
 def mind(supervisor: Supervisor, scenario: Callable) -> None:
@@ -87,8 +86,7 @@ def test_those_that_need_others_wait_for_them(start, tmp_path):
     one, two = free_ports(2)
     slow = script(
         "slow",
-        "import time, socketserver as s; time.sleep(1);"
-        f"s.TCPServer(('127.0.0.1', {one}), s.BaseRequestHandler).serve_forever()",
+        f"import time; time.sleep(1); {_serve(one)}",
         tmp_path,
         ready=probes.tcp(one),
     )
@@ -116,8 +114,7 @@ from pathlib import Path
 sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
 left = [p.Popen(sleep), p.Popen(sleep, process_group=0), p.Popen(sleep, start_new_session=True)]
 Path({str(pids)!r}).write_text(" ".join(str(one.pid) for one in left))
-import socketserver as s
-s.TCPServer(('127.0.0.1', {port}), s.BaseRequestHandler).serve_forever()
+{_serve(port)}
 """
     supervisor = start(script("mother", code, tmp_path, ready=probes.tcp(port)))
     mother = supervisor.children["mother"]
@@ -194,7 +191,11 @@ if not Path({str(mark)!r}).exists():
 
 
 def _serve(port: int) -> str:
-    return f"import socketserver as s; s.TCPServer(('127.0.0.1', {port}), s.BaseRequestHandler).serve_forever()"
+    """A listener that can be started again at once: without reuse a probe's closed connection holds the port 60 s."""
+    return (
+        "import socketserver as s; s.TCPServer.allow_reuse_address = True; "
+        f"s.TCPServer(('127.0.0.1', {port}), s.BaseRequestHandler).serve_forever()"
+    )
 
 
 def _lives(pid: int) -> bool:

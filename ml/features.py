@@ -52,17 +52,28 @@ class Columns:
     regressors: tuple[str, ...]
     text: tuple[str, ...]
     closed_when: tuple[tuple[str, float], ...] = ()
+    static: tuple[str, ...] = ()  # attributes of store, product or both: constant, so nobody has to plan them
+    static_text: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, regressors: tuple[str, ...], closed_when: dict[str, float]) -> Columns:
-        text = tuple(name for name in regressors if not frame.schema[name].is_numeric())
-        numeric = tuple(name for name in regressors if name not in text)
+    def of(
+        cls,
+        frame: pl.DataFrame,
+        regressors: tuple[str, ...],
+        closed_when: dict[str, float],
+        static: tuple[str, ...] = (),
+    ) -> Columns:
+        def of_type(names: tuple[str, ...], numeric: bool) -> tuple[str, ...]:
+            return tuple(name for name in names if frame.schema[name].is_numeric() == numeric)
+
         return cls(
             "price" in frame.columns,
             "promotion" in frame.columns and bool((frame["promotion"].fill_null(0) > 0).any()),
-            numeric,
-            text,
+            of_type(regressors, True),
+            of_type(regressors, False),
             tuple(sorted(closed_when.items())),
+            of_type(static, True),
+            of_type(static, False),
         )
 
 
@@ -237,7 +248,8 @@ def feature_names(frequency: Frequency, columns: Columns) -> list[str]:
     names += ["price", "r_price", "r_price_max"] if columns.price else []
     names += ["month", "week", "year_sin", "year_cos", "holiday", "days_to_holiday", "days_since_holiday"]
     names += ["weekday", "day"] if frequency == "D" else []
-    return [*names, *columns.regressors, *(f"{name}_code" for name in columns.text), *CATEGORICAL]
+    coded = [f"{name}_code" for name in (*columns.text, *columns.static_text)]
+    return [*names, *columns.regressors, *columns.static, *coded, *CATEGORICAL]
 
 
 def to_matrix(rows: pl.DataFrame, names: list[str]) -> np.ndarray:

@@ -33,7 +33,7 @@ class Record(BaseModel):
 
 Severity = Literal["info", "fix", "row", "reject"]
 Verdict = Literal["OK", "FIX", "ROWS", "REJECT"]
-Purpose = Literal["training", "predict"]
+Purpose = Literal["training", "predict", "attributes"]
 
 
 class Finding(Record):
@@ -74,7 +74,9 @@ class ColumnMatch(Record):
 
 
 class Mapping(Record):
-    """Which source column plays which role; ``regressors`` are known in advance and used by the model."""
+    """Which source column plays which role; ``regressors`` are known in advance and used by the model.
+
+    In a table of attributes (purpose ``attributes``) the roles are its keys and ``regressors`` its attributes."""
 
     roles: dict[str, str] = Field(default_factory=dict, description="role -> source column")
     regressors: tuple[str, ...] = ()
@@ -129,10 +131,10 @@ class Upload(Record):
 
 
 class Encoding(Record):
-    """How columns become numbers. Fitted on training rows only, saved with snapshot and model.
+    """How columns become numbers, saved with snapshot and model.
 
-    ``categories``: column -> values, the code is the position; an unseen value has code -1.
-    ``mean``/``scale``: column -> statistics of the standardised columns (scale is never 0).
+    ``categories``: column -> every value of the data, the code is the position; an unseen value has code -1.
+    ``mean``/``scale``: column -> statistics of the standardised columns, of training rows only (scale is never 0).
     """
 
     categories: dict[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -162,6 +164,7 @@ class Snapshot(Record):
     country: str
     columns: dict[str, str]
     regressors: tuple[str, ...]
+    static: tuple[str, ...] = Field((), description="attributes that never change, as <level>.<name>; not per day")
     derived: tuple[str, ...] = ()
     closed_when: dict[str, float] = Field(default_factory=dict)
     missing_days: Literal["zero", "unknown"]
@@ -282,6 +285,7 @@ class Manifest(Record):
     recipe: Recipe
     features: tuple[str, ...]
     regressors: tuple[str, ...]
+    static: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()
     closed_when: dict[str, float] = Field(default_factory=dict)
     encoding: Encoding

@@ -49,11 +49,49 @@ def merge(frames: list[pl.DataFrame], names: list[str]) -> tuple[pl.DataFrame, l
     if not frames:
         raise NotEnoughData("There is no accepted upload to process: upload a file and accept it first.")
     _refuse_mixed(frames, names)
-    whole = pl.concat(frames, how="diagonal_relaxed")
-    merged = whole.unique(subset=KEY, keep="last", maintain_order=True).sort(KEY)
+    frames, notes = _aligned(frames, names)
+    whole = frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
+    ordered = _ordered(whole)
+    last = pl.any_horizontal(pl.col(name) != pl.col(name).shift(-1) for name in KEY).fill_null(True)
+    merged = ordered.filter(last)
     replaced = whole.height - merged.height
-    notes = [f"{replaced} rows were replaced by later uploads"] if replaced else []
-    return merged, notes
+    return merged, [*notes, *([f"{replaced} rows were replaced by later uploads"] if replaced else [])]
+
+
+def _ordered(frame: pl.DataFrame) -> pl.DataFrame:
+    """Sorted by store, product, date, rows of one key in their order; not copied when it is so already."""
+    before = [pl.col(name).shift(1) for name in KEY]
+    now = [pl.col(name) for name in KEY]
+    equal = [b == n for b, n in zip(before, now, strict=True)]
+    less = [b < n for b, n in zip(before, now, strict=True)]
+    in_order = less[0] | (equal[0] & (less[1] | (equal[1] & (less[2] | equal[2]))))
+    # the first row has none before it
+    return frame if frame.select(in_order.fill_null(True).all()).item() else frame.sort(KEY, maintain_order=True)
+
+
+def _aligned(frames: list[pl.DataFrame], names: list[str]) -> tuple[list[pl.DataFrame], list[str]]:
+    """One type per column: where one upload has text, the numbers of the others become text."""
+    notes = []
+    for column in dict.fromkeys(name for frame in frames for name in frame.columns):
+        numeric = [column in frame.columns and frame.schema[column].is_numeric() for frame in frames]
+        text = [column in frame.columns and frame.schema[column] == pl.String for frame in frames]
+        if not (any(numeric) and any(text)):
+            continue
+        frames = [
+            frame.with_columns(_as_text(column)) if is_number else frame
+            for frame, is_number in zip(frames, numeric, strict=True)
+        ]
+        numbers = ", ".join(name for name, is_number in zip(names, numeric, strict=True) if is_number)
+        texts = ", ".join(name for name, is_text in zip(names, text, strict=True) if is_text)
+        notes.append(f"{column} is text in {texts}: its numbers in {numbers} are read as text too")
+    return frames, notes
+
+
+def _as_text(column: str) -> pl.Expr:
+    """Numbers as a person writes them: 3, not 3.0."""
+    value = pl.col(column)
+    whole = value.cast(pl.Int64, strict=False)
+    return pl.when(whole == value).then(whole.cast(pl.String)).otherwise(value.cast(pl.String)).alias(column)
 
 
 def _refuse_mixed(frames: list[pl.DataFrame], names: list[str]) -> None:
@@ -71,11 +109,8 @@ def _refuse_mixed(frames: list[pl.DataFrame], names: list[str]) -> None:
 
 def detect_frequency(frame: pl.DataFrame) -> Frequency:
     """Daily or weekly, by the usual gap between two rows of a series."""
-    gaps = (
-        frame.sort(KEY)
-        .select(pl.col("date").diff().dt.total_days().over("store", "product").alias("gap"))["gap"]
-        .drop_nulls()
-    )
+    same = pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in ("store", "product"))
+    gaps = _ordered(frame).select(gap=pl.when(same).then(pl.col("date").diff().dt.total_days()))["gap"].drop_nulls()
     if gaps.is_empty():
         return "D"
     weekly = (gaps % 7 == 0).sum() / len(gaps)
@@ -101,18 +136,20 @@ def make_panel(
     """
     if frame["date"].n_unique() < 2:
         raise NotEnoughData(f"The data has {frame['date'].n_unique()} date; a forecast needs a history.")
+    frame = _ordered(frame)
     frequency = detect_frequency(frame)
     policy, note = _missing_policy(frame, frequency, missing_days)
     regressors = tuple(c for c in frame.columns if c not in BASE)
-    grid = _grid(frame, frequency)
-    filled = grid.join(frame, on=KEY, how="left").sort(KEY)
+    filled = _regular(frame, frequency)
     rows_filled = filled.height - frame.height
     filled = _fill_sales(filled, frame, policy, frequency, country)
-    filled = _fill_inputs(filled, frame, regressors, country)
+    filled = _fill_inputs(filled, regressors, country)
     closed = find_closed(filled, regressors)
     notes = [note, f"{rows_filled} periods without a row were added"] if rows_filled else [note]
     notes += [f"days with {name} = {value:g} never sell anything: treated as closed" for name, value in closed.items()]
-    return Panel(filled, frequency, policy, rows_filled, regressors, closed, tuple(notes))
+    return Panel(
+        filled.select(*KEY, pl.exclude(*KEY)), frequency, policy, rows_filled, regressors, closed, tuple(notes)
+    )
 
 
 def step(frequency: Frequency) -> dt.timedelta:
@@ -130,17 +167,28 @@ def _missing_policy(
     return "zero", "periods without a row mean nothing sold: no row says 0"
 
 
-def _grid(frame: pl.DataFrame, frequency: Frequency) -> pl.DataFrame:
+def _regular(frame: pl.DataFrame, frequency: Frequency) -> pl.DataFrame:
+    """A row for each period of each series, in order; the frame itself when nothing is missing.
+
+    Joins go over series numbers: over names they take several times the memory and time.
+    """
     days = 1 if frequency == "D" else 7
     last = frame["date"].max()
-    spans = frame.group_by("store", "product").agg(first=pl.col("date").min(), last=pl.col("date").max())
-    alive = pl.col("last").dt.offset_by(f"{ENDED_AFTER * days}d") >= last
-    spans = spans.with_columns(pl.when(alive).then(pl.lit(last)).otherwise(pl.col("last")).alias("last"))
-    return (
-        spans.select("store", "product", pl.date_ranges("first", "last", interval=f"{days}d").alias("date"))
-        .explode("date")
-        .select(KEY)
+    changed = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in ("store", "product"))
+    numbered = frame.with_columns(_sid=changed.fill_null(False).cast(pl.UInt32).cum_sum())
+    spans = numbered.group_by("_sid", maintain_order=True).agg(
+        pl.col("store", "product").first(), first=pl.col("date").first(), last=pl.col("date").last()
     )
+    alive = pl.col("last").dt.offset_by(f"{ENDED_AFTER * days}d") >= last
+    spans = spans.with_columns(last=pl.when(alive).then(pl.lit(last)).otherwise(pl.col("last")))
+    periods = (pl.col("last") - pl.col("first")).dt.total_days() // days + 1
+    off = numbered.filter(pl.col("date").diff().over("_sid") != pl.duration(days=days)).height
+    if not off and spans.select(periods.sum()).item() == frame.height:
+        return frame
+    dates = pl.date_ranges("first", "last", interval=f"{days}d").alias("date")
+    grid = spans.select("_sid", "store", "product", dates).explode("date")
+    values = numbered.drop("store", "product")
+    return grid.join(values, on=["_sid", "date"], how="left", maintain_order="left").drop("_sid")
 
 
 def _fill_sales(
@@ -149,41 +197,42 @@ def _fill_sales(
     """Give the added periods their sales: 0 or null."""
     if filled.height == frame.height:
         return filled
-    store_days = frame.select("store", "date").unique().with_columns(recorded=pl.lit(True))
-    filled = filled.join(store_days, on=["store", "date"], how="left").with_columns(pl.col("recorded").fill_null(False))
-    never = filled.with_columns(closing=pl.lit(False))
-    filled = _mark_closing(filled, country) if frequency == "D" else never
-    zero = pl.col("closing") | (pl.col("recorded") & pl.lit(policy == "zero"))
+    zero = pl.col("_closing") | (pl.col("_recorded") & pl.lit(policy == "zero"))
     if frame["store"].n_unique() == 1 and frame["product"].n_unique() == 1:
         zero = zero | pl.lit(policy == "zero")  # one series: a store-wide gap is just a gap
+    days = _store_days(filled, frame, frequency, country)
+    filled = filled.join(days, on=["store", "date"], how="left", maintain_order="left")
     sales = pl.when(pl.col("sales").is_null() & zero).then(0.0).otherwise(pl.col("sales")).alias("sales")
-    return filled.with_columns(sales).drop("recorded", "closing")
+    return filled.with_columns(sales).drop("_recorded", "_closing")
 
 
-def _mark_closing(filled: pl.DataFrame, country: str) -> pl.DataFrame:
-    """``closing``: no row of the whole store, on a weekday or holiday on which it is regularly closed."""
-    days = filled.select("store", "date", "recorded").unique()
-    days = days.join(holiday_flags(days["date"], country).rename({"holiday": "_holiday"}), on="date", how="left")
-    days = days.with_columns(_kind=pl.when(pl.col("_holiday") > 0).then(8).otherwise(pl.col("date").dt.weekday()))
-    regular = days.with_columns(_share=(~pl.col("recorded")).mean().over("store", "_kind"))
-    closing = ~pl.col("recorded") & (pl.col("_share") >= CLOSED_SHARE)
-    return filled.join(regular.select("store", "date", closing.alias("closing")), on=["store", "date"], how="left")
+def _store_days(filled: pl.DataFrame, frame: pl.DataFrame, frequency: Frequency, country: str) -> pl.DataFrame:
+    """Per store and date: whether it has any row, and whether it is a day on which the store regularly has none."""
+    recorded = frame.select("store", "date").unique().with_columns(_recorded=pl.lit(True))
+    days = filled.select("store", "date").unique().join(recorded, on=["store", "date"], how="left")
+    days = days.with_columns(pl.col("_recorded").fill_null(False))
+    if frequency == "W":
+        return days.with_columns(_closing=pl.lit(False))
+    days = days.join(holiday_flags(days["date"], country), on="date", how="left")
+    kind = pl.when(pl.col("holiday") > 0).then(8).otherwise(pl.col("date").dt.weekday())
+    share = (~pl.col("_recorded")).mean().over("store", kind.alias("_kind"))
+    return days.select("store", "date", "_recorded", _closing=~pl.col("_recorded") & (share >= CLOSED_SHARE))
 
 
-def _fill_inputs(filled: pl.DataFrame, frame: pl.DataFrame, regressors: tuple[str, ...], country: str) -> pl.DataFrame:
+def _fill_inputs(filled: pl.DataFrame, regressors: tuple[str, ...], country: str) -> pl.DataFrame:
     series = ("store", "product")
-    columns = []
-    if "price" in filled.columns:
-        columns.append(pl.col("price").forward_fill().over(*series).backward_fill().over(*series))
+    if "price" in filled.columns and filled["price"].has_nulls():
+        known = pl.col("price").forward_fill().over(*series).backward_fill().over(*series)
+        filled = filled.with_columns(known)
     if "promotion" in filled.columns:
-        columns.append(pl.col("promotion").fill_null(0.0))
-    filled = filled.with_columns(columns)
+        filled = filled.with_columns(pl.col("promotion").fill_null(0.0))
     if "holiday" not in filled.columns:
-        filled = filled.join(holiday_flags(filled["date"].unique(), country), on="date", how="left").sort(KEY)
+        flags = holiday_flags(filled["date"].unique(), country)
+        filled = filled.join(flags, on="date", how="left", maintain_order="left")
     by_store_day = [
         pl.col(name).fill_null(pl.col(name).drop_nulls().first().over("store", "date"))
         for name in (*regressors, "holiday")
-        if filled[name].null_count()
+        if filled[name].has_nulls()
     ]
     return filled.with_columns(by_store_day).with_columns(pl.col("holiday").fill_null(0).cast(pl.Int8))
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import subprocess
+import sys
 
 import polars as pl
 import pytest
@@ -96,3 +98,49 @@ def test_holidays_come_from_the_calendar_when_the_file_has_none():
 def test_one_date_is_no_history():
     with pytest.raises(NotEnoughData):
         make_panel(sales(1), country="ES")
+
+
+def test_a_regressor_that_is_text_in_one_upload_is_text_in_all():
+    numbers = sales(2).with_columns(event=pl.Series([3.0, 2.5]), size=pl.Series([1.0, 2.0]))
+    words = sales(1, start=dt.date(2026, 1, 3)).with_columns(event=pl.Series(["fair"]), size=pl.Series([3.0]))
+    merged, notes = merge([numbers, words, sales(1, start=dt.date(2026, 1, 4))], ["old", "new", "without"])
+    assert merged["event"].to_list() == ["3", "2.5", "fair", None]
+    assert merged["size"].to_list() == [1.0, 2.0, 3.0, None]
+    assert notes == ["event is text in new: its numbers in old are read as text too"]
+
+
+def test_the_order_of_uploads_counts_and_not_that_of_their_rows():
+    first, second = sales(30), sales(30, product="q")
+    shuffled = pl.concat([first, second]).sample(fraction=1, shuffle=True, seed=3)
+    assert merge([shuffled], ["x"])[0].equals(pl.concat([first, second]))
+    newer = first.with_columns(sales=pl.lit(9.0)).sample(fraction=1, shuffle=True, seed=4)
+    assert merge([shuffled, newer], ["x", "y"])[0]["sales"].to_list() == [9.0] * 30 + [5.0] * 30
+
+
+def test_rows_in_any_order_make_the_same_panel():
+    gaps = sales(90, product="q", skip=(5, 6, 40)).with_columns(price=pl.Series([2.0, None] * 43 + [3.0]))
+    frame = pl.concat([sales(90).with_columns(price=pl.lit(1.0)), gaps])
+    ordered = make_panel(frame, country="ES")
+    shuffled = make_panel(frame.sample(fraction=1, shuffle=True, seed=1), country="ES")
+    assert ordered.frame.equals(shuffled.frame)
+    assert ordered.rows_filled == shuffled.rows_filled == 3
+    assert ordered.frame["price"].null_count() == 0
+
+
+def test_a_complete_panel_of_a_million_rows_is_not_copied_often():
+    """Names take most of the memory: whatever joins or sorts them needlessly shows up here."""
+    script = """
+import datetime as dt, resource, polars as pl
+from ml.cleaning import make_panel, merge
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+dates = pl.DataFrame({"date": [dt.date(2025, 1, 1) + dt.timedelta(days=i) for i in range(500)]})
+series = pl.DataFrame({"product": [f"PRODUCT_{i:06d}" for i in range(2000)]}).with_columns(store=pl.lit("STORE_01"))
+frame = series.join(dates, how="cross", maintain_order="left_right").with_columns(sales=pl.lit(2.0), price=pl.lit(1.0))
+del dates, series
+before = peak()
+panel = make_panel(merge([frame], ["x"])[0], country="ES")
+assert panel.frame.height == 1_000_000 and panel.rows_filled == 0
+print((peak() - before) / (frame.estimated_size() / 2**20))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert float(done.stdout) < 3.5, "times the size of the rows, beside the rows themselves"

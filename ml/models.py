@@ -21,6 +21,7 @@ import xgboost as xgb
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from ml.explain import ROUNDING, in_units
 from ml.records import Recipe
 
 Array = np.ndarray
@@ -28,6 +29,16 @@ DUMMY_FEATURES = ("weekday", "month", "store_code", "product_code")
 ORDERED_CODES = ("store_code", "product_code")
 MAX_DUMMIES = 60  # categories of one feature that the linear model may spend columns on
 SMALL = 0.01
+# What derives from the row's own price or promotion: with these as the recipe's `monotone` says, demand cannot rise
+# with price nor fall with promotion. Everything else of price and promotion is history and the same for any plan.
+OWN_PRICE = ("price", "r_price", "r_price_max")
+OWN_PROMOTION = ("promotion", "r_same_promotion")
+MONOTONE: dict[str, tuple[tuple[str, ...], ...]] = {
+    "": (),
+    "off": (),
+    "price": (OWN_PRICE,),
+    "price_promotion": (OWN_PRICE, OWN_PROMOTION),
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,14 @@ class Model(Protocol):
         """Expected sales in units, never negative."""
         ...
 
+    def contributions(self, block: int, rows: Inputs) -> tuple[Array, Array]:
+        """Base per row and parts (rows × features and a last column for what every row gets), in units.
+
+        Base plus parts is the forecast. Both add up over models: an average of models has the average of their bases
+        and parts.
+        """
+        ...
+
     def save(self, folder: Path) -> None: ...
 
 
@@ -62,6 +81,11 @@ class NaiveModel:
     def predict(self, block: int, rows: Inputs) -> Array:
         values = rows.seasonal_naive if self.recipe.kind == "seasonal_naive" else rows.moving_average
         return np.clip(np.nan_to_num(values), 0, None)
+
+    def contributions(self, block: int, rows: Inputs) -> tuple[Array, Array]:
+        parts = np.zeros((len(rows.level), rows.x.shape[1] + 1))
+        parts[:, -1] = self.predict(block, rows) - rows.level
+        return rows.level, parts
 
     def save(self, folder: Path) -> None:
         """Nothing to keep: the recipe says it all."""
@@ -103,6 +127,22 @@ class XGBoostModel:
             return np.exp(np.clip(raw, -20, 20))
         return np.clip(np.exp(np.clip(raw, -20, 20)) * (1 + rows.level) - 1, 0, None) * self.smear[block]
 
+    def contributions(self, block: int, rows: Inputs) -> tuple[Array, Array]:
+        """Exact TreeSHAP of the log ratio to the level (Lundberg et al. 2020), brought to units."""
+        if not len(rows.x):
+            return rows.level, np.zeros((0, rows.x.shape[1] + 1))
+        booster = self.boosters[block]
+        matrix = xgb.DMatrix(
+            rows.x, feature_names=booster.feature_names, feature_types=booster.feature_types, enable_categorical=True
+        )
+        # Without its margin the booster explains the ratio alone: log(level) is not the trees' merit.
+        matrix.set_base_margin(np.zeros(len(rows.x), np.float32))
+        parts = booster.predict(matrix, pred_contribs=True, validate_features=False).astype(np.float64)
+        shift = 0.0 if self.recipe.params["objective"] != "log" else 1.0
+        start = np.zeros(len(parts)) if shift else np.log(rows.level)
+        held = np.clip(start + parts.sum(axis=1), -20, 20) - start
+        return _shared_out(rows.level, parts, held, shift, self.predict(block, rows), self.smear[block])
+
     def save(self, folder: Path) -> None:
         for block, booster in self.boosters.items():
             booster.save_model(folder / f"block_{block:03d}.ubj")
@@ -115,6 +155,23 @@ class XGBoostModel:
             boosters[block] = xgb.Booster(model_file=folder / f"block_{block:03d}.ubj")
         smear = {int(k): float(v) for k, v in json.loads((folder / "smear.json").read_text()).items()}
         return cls(recipe, boosters, smear)
+
+
+def _shared_out(
+    level: Array, log_parts: Array, held: Array, shift: float, forecast: Array, smear: float
+) -> tuple[Array, Array]:
+    """Log parts of ``(y + shift) / (level + shift)`` in units; what follows the exponential goes to the constant.
+
+    ``held``: their sum as the model lets it count, which holds extreme ratios back.
+    """
+    total = log_parts.sum(axis=1)
+    log_parts = log_parts * np.divide(held, total, out=np.ones_like(total), where=held != total)[:, None]
+    unclipped = np.exp(held) * (level + shift) - shift
+    if not np.allclose(np.clip(unclipped, 0, None) * smear, forecast, rtol=ROUNDING, atol=1e-6):
+        raise ArithmeticError("The contributions of a row explain another forecast than the model's.")
+    parts = in_units(level + shift, unclipped + shift, log_parts)
+    parts[:, -1] += forecast - unclipped
+    return level, parts
 
 
 def _train_booster(recipe: Recipe, names: list[str], rows: Inputs, y: Array, weight: Array) -> xgb.Booster:
@@ -136,7 +193,24 @@ def _train_booster(recipe: Recipe, names: list[str], rows: Inputs, y: Array, wei
         enable_categorical=True,
         max_bin=int(p["max_bin"]),
     )
-    return xgb.train(booster_params(recipe), matrix, num_boost_round=int(p["rounds"]))
+    asked = booster_params(recipe) | monotone_constraints(recipe, names)
+    return xgb.train(asked, matrix, num_boost_round=int(p["rounds"]))
+
+
+def monotone_constraints(recipe: Recipe, names: list[str]) -> dict[str, Any]:
+    """The recipe's ``monotone`` (``off``, ``price``, ``price_promotion``) as XGBoost's constraints per feature.
+
+    Raises
+    ------
+    ValueError
+        An unknown word.
+    """
+    asked = str(recipe.params.get("monotone", "off"))
+    if asked not in MONOTONE:
+        raise ValueError(f"monotone is one of {', '.join(filter(None, MONOTONE))}; this is {asked!r}")
+    signs = {OWN_PRICE: -1, OWN_PROMOTION: 1}
+    found = {name: signs[group] for group in MONOTONE[asked] for name in group if name in names}
+    return {"monotone_constraints": found} if found else {}
 
 
 def booster_params(recipe: Recipe) -> dict[str, Any]:
@@ -188,6 +262,20 @@ class LinearModel:
         log_ratio = _design(rows.x, fit) @ np.asarray(fit["coef"]) + fit["intercept"]
         units = np.exp(np.clip(log_ratio, -5, 5)) * (1 + rows.level) - 1
         return np.clip(units, 0, None) * fit["smear"]
+
+    def contributions(self, block: int, rows: Inputs) -> tuple[Array, Array]:
+        """Coefficient × standardised input of the log ratio to the level, brought to units."""
+        fit = self.blocks[block]
+        columns = [*fit["numeric"]]
+        for index, values in zip(fit["dummies"], fit["categories"], strict=True):
+            columns += [index] * len(values)
+        products = _design(rows.x, fit) * np.asarray(fit["coef"])
+        parts = np.zeros((len(rows.level), rows.x.shape[1] + 1))
+        for column, index in enumerate(columns):
+            parts[:, index] += products[:, column]
+        parts[:, -1] = fit["intercept"]
+        held = np.clip(parts.sum(axis=1), -5, 5)
+        return _shared_out(rows.level, parts, held, 1.0, self.predict(block, rows), fit["smear"])
 
     def save(self, folder: Path) -> None:
         (folder / "linear.json").write_text(json.dumps({str(k): v for k, v in self.blocks.items()}))

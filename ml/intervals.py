@@ -3,50 +3,191 @@
 Mondrian conformal prediction (Vovk et al. 2003; Boström & Johansson 2020): residuals are grouped into bins of like
 forecasts, because a forecast of 2 units errs differently from one of 200; the bounds are finite-sample corrected
 empirical quantiles of the residual over ``scale = sqrt(forecast + 1)``, interpolated between bins.
+
+Where so many rows sold nothing that the lower bound is 0, nothing can fall below it: the upper bound is then chosen so
+that both together hold the level, instead of leaving a tail on a side that has none.
+
+Where a bin has too few residuals for an empirical quantile (39 for 95 %), the bound is that of a Student t for the
+next residual around 0, and never inside what has been seen.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student
 
 from ml.records import LEVELS
 
 MIN_BIN = 200  # residuals in a bin: the 2.5 % quantile of fewer is a handful of rows
 MAX_BINS = 12
+MIN_BLOCK = 80  # residuals of one horizon block: where one has fewer, it takes those of all blocks
+QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
+
+Array = np.ndarray
+Table = dict[str, list[float]]
 
 
-def _scale(forecast: np.ndarray) -> np.ndarray:
+def quantile_name(q: float) -> str:
+    """Column of a table that holds this quantile: ``q_2.5`` for 0.025."""
+    return f"q_{100 * q:g}"
+
+
+def row_scale(forecast: Array) -> Array:
+    """What the residual of one row is divided by, in units: it grows as the deviation of counts does."""
     return np.sqrt(np.clip(forecast, 0, None) + 1.0)
 
 
 @dataclass(frozen=True)
-class Intervals:
-    """``blocks``: block -> centres of the bins (forecast, in units) and per tail probability the scaled residual."""
+class Bins:
+    """Bounds of the scaled residual by size of the forecast.
 
-    blocks: dict[int, dict[str, list[float]]]
+    ``table``: per bin its ``centre`` (mean forecast, in units), ``spread`` (root mean square of the scaled residuals),
+    the bounds ``low_80 … high_95`` and the quantiles ``q_2.5 … q_97.5``.
+    """
+
+    table: Table
 
     @classmethod
-    def fit(cls, forecast: np.ndarray, actual: np.ndarray, block: np.ndarray) -> Intervals:
-        """Learn the bounds from held-out forecasts and what was sold, in units."""
-        return cls({int(b): _fit_block(forecast[block == b], actual[block == b]) for b in np.unique(block)})
+    def fit(cls, forecast: Array, actual: Array, scale: Array, *, prior: float = 0.0) -> Bins:
+        """Learn from held-out forecasts and what was sold, in units, and the ``scale`` of each residual, in units.
 
-    def bounds(self, forecast: np.ndarray, block: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """Level (80, 95) -> lower and upper bound per row, in units; the lower never below 0, the forecast inside."""
-        low = {level: np.zeros(len(forecast)) for level in LEVELS}
-        high = {level: np.zeros(len(forecast)) for level in LEVELS}
+        ``prior``: with how many residuals of size 1 the knowledge counts that ``scale`` is the deviation; 0 when it
+        is no more than a yardstick.
+        """
+        order = np.argsort(forecast, kind="stable")
+        table: Table = {}
+        for members in np.array_split(order, int(np.clip(len(order) // MIN_BIN, 1, MAX_BINS))):
+            for name, value in _fit_bin(forecast[members], actual[members], scale[members], prior).items():
+                table.setdefault(name, []).append(value)
+        return cls(table)
+
+    def at(self, name: str, forecast: Array) -> Array:
+        """A column of the table at these forecasts, interpolated over the logarithm of their size."""
+        return np.interp(np.log1p(np.clip(forecast, 0, None)), np.log1p(self.table["centre"]), self.table[name])
+
+    def bounds(self, forecast: Array, scale: Array) -> dict[int, tuple[Array, Array]]:
+        """Level -> lower and upper bound in units; the lower never below 0, the forecast inside."""
+        found = {}
+        for level in LEVELS:
+            low, high = (forecast + self.at(f"{side}_{level}", forecast) * scale for side in ("low", "high"))
+            found[level] = np.clip(np.minimum(low, forecast), 0, None), np.maximum(high, forecast)
+        return found
+
+    def quantiles(self, forecast: Array, scale: Array) -> dict[float, Array]:
+        """Quantile -> sales in units, never below 0."""
+        return {q: np.clip(forecast + self.at(quantile_name(q), forecast) * scale, 0, None) for q in QUANTILES}
+
+
+def _fit_bin(forecast: Array, actual: Array, scale: Array, prior: float) -> dict[str, float]:
+    residual = (actual - forecast) / scale
+    found = {"centre": float(forecast.mean()), "spread": float(np.sqrt(np.mean(residual**2)))}
+    for q in QUANTILES:
+        # A residual of -forecast / scale means sales of 0; the lowest of the bin brings the bound of all rows to 0.
+        zero = _is_zero(actual, q)
+        found[quantile_name(q)] = float((-forecast / scale).min()) if zero else _quantile(residual, q, prior)
+    for level in LEVELS:
+        low = found[quantile_name((1 - level / 100) / 2)]
+        found[f"low_{level}"] = low
+        not_below = (residual > low) | (forecast + low * scale <= 0)
+        found[f"high_{level}"] = _upper(residual, not_below, level / 100, prior)
+    return found
+
+
+def _is_zero(actual: Array, q: float) -> bool:
+    """Whether this quantile of the sales is 0. That of the residuals is not: a zero's residual is its forecast's."""
+    return bool((actual <= 0).sum() >= math.floor((len(actual) + 1) * q) >= 1)
+
+
+def _upper(residual: Array, not_below: Array, level: float, prior: float) -> float:
+    """The bound that, with the lower one, holds as many of all residuals as the level asks for."""
+    n, tail = len(residual), (1 - level) / 2
+    rank = math.ceil((n + 1) * level)
+    if rank > not_below.sum() or math.floor((n + 1) * tail) < 1:
+        return max(_quantile(residual, 1 - tail, prior), float(residual.max()))
+    return float(np.sort(residual[not_below])[rank - 1])
+
+
+def _quantile(residual: Array, q: float, prior: float) -> float:
+    """Conformal quantile: the ceil((n + 1) q)-th smallest value above the median, mirrored below it."""
+    if q < 0.5:
+        return -_quantile(-residual, 1 - q, prior)
+    rank = math.ceil((len(residual) + 1) * q)
+    if rank <= len(residual):
+        return float(np.sort(residual)[rank - 1])
+    return max(float(residual.max()), _next_value(residual, q, prior))
+
+
+def _next_value(residual: Array, q: float, prior: float) -> float:
+    """Quantile of the next residual after a few: Student t with their mean square (Geisser 1993, section 2.2).
+
+    Around 0, not around their mean: the few come from one or two origins and share their error with each other, not
+    with the next.
+    """
+    n, squares = len(residual), float(np.sum(residual**2))
+    if prior:
+        return float(student.ppf(q, n + prior) * np.sqrt((squares + prior) / (n + prior)))
+    return float(student.ppf(q, max(1, n - 1)) * np.sqrt(squares / n * (1 + 1 / n)))
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """``blocks``: horizon block -> the table of its :class:`Bins`."""
+
+    blocks: dict[int, Table]
+
+    @classmethod
+    def fit(cls, forecast: Array, actual: Array, block: Array) -> Intervals:
+        """Learn the bounds from held-out forecasts and what was sold, in units.
+
+        Raises
+        ------
+        ValueError
+            No rows.
+        """
+        if not len(forecast):
+            raise ValueError("no backtest rows to learn intervals from")
+        found = {}
         for b in np.unique(block):
             mine = block == b
-            table = self.blocks.get(int(b)) or self.blocks[max(self.blocks)]
-            f = forecast[mine]
-            for level in LEVELS:
-                for side, target in ((f"low_{level}", low), (f"high_{level}", high)):
-                    scaled = np.interp(np.log1p(f), np.log1p(table["centre"]), table[side])
-                    target[level][mine] = f + scaled * _scale(f)
-        return {lv: (np.clip(np.minimum(low[lv], forecast), 0, None), np.maximum(high[lv], forecast)) for lv in LEVELS}
+            if mine.sum() < MIN_BLOCK:
+                mine = np.ones(len(block), bool)
+            found[int(b)] = Bins.fit(forecast[mine], actual[mine], row_scale(forecast[mine])).table
+        return cls(found)
+
+    def bins(self, block: int) -> Bins:
+        """The bins of a block; of the longest one for a block without residuals of its own."""
+        return Bins(self.blocks.get(block) or self.blocks[max(self.blocks)])
+
+    def bounds(self, forecast: Array, block: Array) -> dict[int, tuple[Array, Array]]:
+        """Level (80, 95) -> lower and upper bound per row, in units; the lower never below 0, the forecast inside."""
+        found = {level: (np.zeros(len(forecast)), np.zeros(len(forecast))) for level in LEVELS}
+        for b in np.unique(block):
+            mine, f = block == b, forecast[block == b]
+            for level, (low, high) in self.bins(int(b)).bounds(f, row_scale(f)).items():
+                found[level][0][mine], found[level][1][mine] = low, high
+        return found
+
+    def quantiles(self, forecast: Array, block: Array) -> dict[float, Array]:
+        """Quantile (2.5 … 97.5 %) -> sales per row, in units."""
+        found = {q: np.zeros(len(forecast)) for q in QUANTILES}
+        for b in np.unique(block):
+            mine, f = block == b, forecast[block == b]
+            for q, values in self.bins(int(b)).quantiles(f, row_scale(f)).items():
+                found[q][mine] = values
+        return found
+
+    def deviation(self, forecast: Array, block: Array) -> Array:
+        """Root mean square error to be expected of each row, in units."""
+        found = np.zeros(len(forecast))
+        for b in np.unique(block):
+            mine, f = block == b, forecast[block == b]
+            found[mine] = self.bins(int(b)).at("spread", f) * row_scale(f)
+        return found
 
     def to_json(self) -> str:
         return json.dumps({str(block): table for block, table in self.blocks.items()})
@@ -55,25 +196,3 @@ class Intervals:
     def from_json(cls, text: str) -> Intervals:
         raw: dict[str, Any] = json.loads(text)
         return cls({int(block): table for block, table in raw.items()})
-
-
-def _fit_block(forecast: np.ndarray, actual: np.ndarray) -> dict[str, list[float]]:
-    order = np.argsort(forecast, kind="stable")
-    bins = np.array_split(order, int(np.clip(len(order) // MIN_BIN, 1, MAX_BINS)))
-    table: dict[str, list[float]] = {"centre": []}
-    for members in bins:
-        residual = (actual[members] - forecast[members]) / _scale(forecast[members])
-        table["centre"].append(float(forecast[members].mean()))
-        for level in LEVELS:
-            tail = (1 - level / 100) / 2
-            table.setdefault(f"low_{level}", []).append(_quantile(residual, tail))
-            table.setdefault(f"high_{level}", []).append(_quantile(residual, 1 - tail))
-    return table
-
-
-def _quantile(values: np.ndarray, q: float) -> float:
-    """Conformal quantile: the ceil((n + 1) q)-th smallest value above the median, mirrored below it."""
-    n = len(values)
-    if q >= 0.5:
-        return float(np.sort(values)[min(int(np.ceil((n + 1) * q)), n) - 1])
-    return -_quantile(-values, 1 - q)

@@ -1,7 +1,7 @@
 """How columns become numbers: category codes, dummies, standardised columns.
 
-Statistics are fitted on training rows only and travel with the snapshot and with the model as
-:class:`ml.records.Encoding`.
+Statistics are fitted on training rows only; categories are those of all data, for a name says nothing about sales.
+Both travel with the snapshot and with the model as :class:`ml.records.Encoding`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,27 @@ STANDARD = "_std"
 MAX_DUMMIES = 30  # more columns than this cost more than a linear model gains; trees use the codes
 
 
-def fit_encoding(train: pl.DataFrame, categorical: list[str], numeric: list[str]) -> Encoding:
-    """Categories in alphabetical order and mean / standard deviation (1 for a constant column) of training rows."""
-    categories = {name: tuple(train[name].drop_nulls().unique().sort().to_list()) for name in categorical}
+def fit_encoding(
+    train: pl.DataFrame, categorical: list[str], numeric: list[str], known: pl.DataFrame | None = None
+) -> Encoding:
+    """Categories in alphabetical order and mean / standard deviation (1 for a constant column).
+
+    Parameters
+    ----------
+    train
+        Rows whose statistics count.
+    known
+        Rows whose categories count (default: ``train``). The final model is trained on everything, so a product
+        launched within the test part needs a code of its own.
+    """
+    categories = {name: _categories((train if known is None else known)[name]) for name in categorical}
     mean = {name: float(train[name].mean() or 0.0) for name in numeric}  # type: ignore[arg-type]
     scale = {name: float(train[name].std() or 0.0) or 1.0 for name in numeric}  # type: ignore[arg-type]
     return Encoding(categories=categories, mean=mean, scale=scale)
+
+
+def _categories(column: pl.Series) -> tuple[str, ...]:
+    return tuple(column.drop_nulls().unique().cast(pl.String).sort().to_list())
 
 
 def add_codes(frame: pl.DataFrame, encoding: Encoding) -> pl.DataFrame:

@@ -9,12 +9,12 @@ import json
 import polars as pl
 
 from ml import sources
-from ml.cleaning import BASE, KEY, Panel, make_panel, merge
+from ml.cleaning import BASE, Panel, make_panel, merge
 from ml.context import Context, Json, log
 from ml.encoding import encode, fit_encoding
 from ml.errors import InputError
 from ml.lake import publish
-from ml.records import ETL_DAG, Snapshot
+from ml.records import ETL_DAG, Encoding, Snapshot
 from ml.settings import Settings
 from ml.splits import rolling_origins
 
@@ -26,7 +26,8 @@ def collect(c: Context) -> Json:
     source = str(c.option("source", "uploads"))
     today = dt.datetime.now(dt.UTC).date()
     if source in ("demo", "demo_next_week"):
-        sources.add_demo(c.lake, next_week=source != "demo", scale=c.settings.demo_scale, today=today)
+        week = c.key("next_week.json") if source != "demo" else None
+        sources.add_demo(c.lake, next_week=week, scale=c.settings.demo_scale, today=today)
         wanted = [sources.DEMO] if source == "demo" else []
     elif source != "uploads":
         added = sources.add_file(c.lake, c.store, source, list(c.option("regressors", [])), c.settings.upload_limit_mb)
@@ -72,20 +73,17 @@ def clean(c: Context) -> Json:
 
 
 def split(c: Context) -> Json:
-    """Split train and test in time; fit categories and standardisation on train only and encode both."""
+    """Split train and test in time, fit the standardisation on train only, and encode both."""
     panel = _panel(c)
     horizon = _horizon(c.settings, panel.frequency)
     first, last = _span(panel.frame)
     folds = int(c.option("test_folds", c.settings.backtest_folds))
     origin = rolling_origins(first, last, horizon, folds, panel.frequency)[0].origin
-    frame = _with_weekday(panel.frame, panel.frequency)
+    frame = panel.frame.with_columns(weekday=pl.col("date").dt.weekday().cast(pl.String))
     train, test = frame.filter(pl.col("date") <= origin), frame.filter(pl.col("date") > origin)
-    text = [n for n in panel.regressors if not frame.schema[n].is_numeric()]
-    numeric = [n for n in frame.columns if frame.schema[n].is_numeric() and n not in ("sales", "weekday")]
-    categorical = ["store", "product", *(["weekday"] if panel.frequency == "D" else []), *text]
-    encoding = fit_encoding(train.with_columns(pl.col("weekday").cast(pl.String)), categorical, numeric)
+    encoding = _encoding(train, frame, panel)
     for name, part in (("train", train), ("test", test)):
-        c.put(f"{name}.parquet", encode(part.with_columns(pl.col("weekday").cast(pl.String)), encoding).sort(KEY))
+        c.put(f"{name}.parquet", encode(part, encoding))
     c.put("series.parquet", _series(panel.frame))
     counts = {"rows_train": train.height, "rows_test": test.height}
     c.put("split.json", {"split_date": origin, "horizon": horizon, "encoding": encoding.model_dump(), **counts})
@@ -123,8 +121,12 @@ def _horizon(settings: Settings, frequency: str) -> int:
     return settings.horizon_days if frequency == "D" else settings.horizon_weeks
 
 
-def _with_weekday(frame: pl.DataFrame, frequency: str) -> pl.DataFrame:
-    return frame.with_columns(weekday=pl.col("date").dt.weekday())
+def _encoding(train: pl.DataFrame, whole: pl.DataFrame, panel: Panel) -> Encoding:
+    inputs = [name for name in whole.columns if name not in (*BASE, "weekday")]
+    text = [name for name in inputs if not whole.schema[name].is_numeric()]
+    numeric = [name for name in whole.columns if whole.schema[name].is_numeric() and name != "sales"]
+    categorical = ["store", "product", *(["weekday"] if panel.frequency == "D" else []), *text]
+    return fit_encoding(train, categorical, numeric, known=whole)
 
 
 def _series(frame: pl.DataFrame) -> pl.DataFrame:

@@ -164,7 +164,7 @@ class Snapshot(Record):
     country: str
     columns: dict[str, str]
     regressors: tuple[str, ...]
-    static: tuple[str, ...] = Field((), description="attributes that never change, as <level>.<name>; not per day")
+    static: tuple[str, ...] = ()  # attributes that never change, as <level>.<name>: nobody has to plan them
     derived: tuple[str, ...] = ()
     closed_when: dict[str, float] = Field(default_factory=dict)
     missing_days: Literal["zero", "unknown"]

@@ -23,18 +23,32 @@ DEMO = "demo"
 CHUNK = 1 << 20
 
 
-def add_demo(lake: Lake, *, next_week: bool, scale: float, today: dt.date) -> str:
-    """Put the demo chain into the lake as an accepted upload, or continue it by a week; returns its id."""
-    stores, products = demo.scaled(scale)
-    key = f"accepted/{DEMO}.parquet"
-    if next_week and lake.exists(key):
-        known = lake.get_frame(key)
-        after: dt.date = known["date"].max()  # type: ignore[assignment]
-        week = demo.next_week(after, stores=stores, products=products)
-        lake.put_frame(key, pl.concat([known, week], how="vertical_relaxed"))
-    elif not lake.exists(key):
-        lake.put_frame(key, demo.generate(today - dt.timedelta(days=1), stores=stores, products=products))
+def add_demo(lake: Lake, *, next_week: str | None, scale: float, today: dt.date) -> str:
+    """Put the demo chain into the lake as an accepted upload, or continue it by a week; returns its id.
+
+    ``next_week``: key of this run's note after which date the week follows. It is written before the week is, so a
+    run that is retried adds no second one.
+    """
+    key, (stores, products) = f"accepted/{DEMO}.parquet", demo.scaled(scale)
+    if lake.exists(key):
+        if next_week is not None:
+            _add_week(lake, key, next_week, scale)
+        return DEMO
+    if next_week is not None:
+        lake.put_json(next_week, {"after": None})  # this run brings the chain itself, and no week after it
+    lake.put_frame(key, demo.generate(today - dt.timedelta(days=1), stores=stores, products=products))
     return DEMO
+
+
+def _add_week(lake: Lake, key: str, note: str, scale: float) -> None:
+    stores, products = demo.scaled(scale)
+    known = lake.get_frame(key)
+    newest: dt.date = known["date"].max()  # type: ignore[assignment]
+    if not lake.exists(note):
+        lake.put_json(note, {"after": newest})
+    if lake.get_json(note)["after"] == str(newest):
+        week = demo.next_week(newest, stores=stores, products=products)
+        lake.put_frame(key, pl.concat([known, week], how="vertical_relaxed"))
 
 
 def add_file(lake: Lake, store: Store | None, source: str, regressors: list[str], limit_mb: int) -> str:

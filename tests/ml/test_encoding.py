@@ -27,3 +27,18 @@ def test_too_many_categories_get_codes_but_no_dummies():
     found = encode(many, fit_encoding(many, ["product"], []))
     assert found.columns == ["product", "product_code"]
     assert found["product_code"].to_list() == list(range(100))
+
+
+def test_a_product_launched_in_the_test_part_has_a_code_and_no_say_in_the_statistics():
+    whole = pl.concat([TRAIN, pl.DataFrame({"store": ["new"], "price": [100.0], "flat": [9.0]})])
+    alone, together = (fit_encoding(TRAIN, ["store"], ["price", "flat"], known) for known in (None, whole))
+    assert alone.categories == {"store": ("a", "b")}
+    assert together.categories == {"store": ("a", "b", "new")}
+    assert (together.mean, together.scale) == (alone.mean, alone.scale)
+
+
+def test_categories_of_any_text_type_are_names_in_alphabetical_order():
+    frame = pl.DataFrame({"type": pl.Series(["z", "a", None], dtype=pl.Enum(["z", "a"]))})
+    encoding = fit_encoding(frame, ["type"], [])
+    assert encoding.categories == {"type": ("a", "z")}
+    assert encode(frame, encoding)["type_code"].to_list() == [1, 0, -1]

@@ -231,8 +231,10 @@ def known_features(rows: pl.DataFrame, frequency: Frequency, columns: Columns, c
         price = pl.col("price")
         added += [(price / pl.col("price_mean")).alias("r_price"), (price / pl.col("price_max")).alias("r_price_max")]
     if columns.promotion:
-        same = pl.when(pl.col("promotion") > 0).then(pl.col("r_mean_promoted")).otherwise(pl.col("r_mean_unpromoted"))
-        added.append(same.alias("r_same_promotion"))
+        # Never lower on promotion than off it, nor unknown: a constraint on it keeps what-if the right way round.
+        plain = pl.col("r_mean_unpromoted").fill_null(1.0)
+        promoted = pl.max_horizontal("r_mean_promoted", plain)
+        added.append(pl.when(pl.col("promotion") > 0).then(promoted).otherwise(plain).alias("r_same_promotion"))
     rows = rows.with_columns(added)
     distance = holiday_distance(rows["date"].unique(), country)
     return rows.join(distance, on="date", how="left", maintain_order="left")

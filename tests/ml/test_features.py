@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 from ml.bundle import load_bundle
 from ml.features import KEY, feature_names, history_features, known_features
 from ml.forecasting import Forecaster
+from ml.models import OWN_PRICE, OWN_PROMOTION
 from ml.training import build_table
 
 ORACLE = """
@@ -92,9 +93,27 @@ def test_the_matrix_has_every_named_feature_and_no_infinity(chain):
 
 def test_price_and_promotion_reach_the_row(chain):
     history = history_features(chain.panel.frame, 7, "D", chain.data.columns)
-    rows = history.with_columns(chain.panel.frame.select("price", "promotion", "holiday").get_columns()).tail(1)
+    rows = history.with_columns(chain.panel.frame.select("price", "promotion", "holiday").get_columns())
+    rows = rows.filter(pl.col("r_mean_promoted").is_not_null()).tail(1)
     plain = known_features(rows.with_columns(promotion=pl.lit(0.0)), "D", chain.data.columns, "ES")
     promoted = rows.with_columns(promotion=pl.lit(0.3), price=pl.col("price") / 2)
     promoted = known_features(promoted, "D", chain.data.columns, "ES")
     assert promoted["r_price"][0] == pytest.approx(plain["r_price"][0] / 2)
-    assert promoted["r_same_promotion"][0] == promoted["r_mean_promoted"][0] != plain["r_same_promotion"][0]
+    assert plain["r_same_promotion"][0] == plain["r_mean_unpromoted"][0]
+    assert promoted["r_same_promotion"][0] == max(rows["r_mean_promoted"][0], rows["r_mean_unpromoted"][0])
+
+
+def test_what_follows_from_the_rows_own_plan_is_what_constraints_are_put_on(chain):
+    """A dearer or a promoted row moves the features that a model may constrain, in one direction, and no others."""
+    history = history_features(chain.panel.frame, 7, "D", chain.data.columns)
+    rows = history.with_columns(chain.panel.frame.select("price", "promotion", "holiday").get_columns())
+    rows = rows.filter(pl.col("level").is_not_null()).with_columns(promotion=pl.lit(0.0))
+    dearer = rows.with_columns(pl.col("price") * 1.1)
+    promoted = rows.with_columns(promotion=pl.lit(1.0))
+    plain, dearer, promoted = (known_features(r, "D", chain.data.columns, "ES") for r in (rows, dearer, promoted))
+    for other, own in ((dearer, OWN_PRICE), (promoted, OWN_PROMOTION)):
+        moved = [n for n in chain.data.names if n in other.columns and not other[n].equals(plain[n])]
+        assert set(moved) == set(own)
+        for name in moved:
+            assert (other[name] >= plain[name]).all()
+            assert other[name].null_count() == plain[name].null_count()

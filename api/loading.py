@@ -75,7 +75,8 @@ class Loader:
         parity = _proven(own, info.version)
         forecaster, data_version = own, bundle.manifest.data_version
         if published is not None and _is_newer(bundle, published):
-            forecaster, data_version = Forecaster(bundle, _recent(bundle, published)), published.snapshot.data_version
+            forecaster = Forecaster(bundle, _recent(bundle, published), published.attributes)
+            data_version = published.snapshot.data_version
         # The first forecast prepares the history of every series: here, not in somebody's request.
         forecaster.forecast(forecaster.next_days([], [], 1).head(1))
         ref = ModelRef(name=info.name, version=info.version, alias=alias, run_id=info.run_id)

@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from ml.errors import NoData, ServiceDown
-from ml.lake import Lake, current_snapshot
+from ml.lake import ATTRIBUTES, Lake, current_snapshot
 from ml.records import SalesPoint, SeriesInfo, Snapshot
 
 PARTS = ("train.parquet", "test.parquet")
@@ -65,6 +65,11 @@ class Published:
         found = self.scan().filter(wanted.expression()).group_by("date").agg(total, *extra).sort("date").collect()
         return [SalesPoint(**row) for row in found.iter_rows(named=True)]
 
+    @property
+    def attributes(self) -> pl.DataFrame | None:
+        """The side table of static attributes, if this snapshot has one."""
+        return pl.read_parquet(self.folder / ATTRIBUTES) if ATTRIBUTES in self.snapshot.files else None
+
     @cached_property
     def series(self) -> tuple[SeriesInfo, ...]:
         """Every store and product with its range, the number of its rows and its mean."""
@@ -110,7 +115,7 @@ class PublishedFolder:
         if not (target / DATA).is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(dir=self.folder, prefix=".new-"))
-            for name in (*PARTS, SERIES):
+            for name in (*PARTS, SERIES, *({ATTRIBUTES} & set(snapshot.files))):
                 (scratch / name).write_bytes(self._verified(snapshot, name))
             (scratch / DATA).write_text(snapshot.model_dump_json())
             shutil.rmtree(target, ignore_errors=True)

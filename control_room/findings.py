@@ -341,6 +341,38 @@ FINDINGS: dict[str, tuple[str, str]] = {
         N_("{count} row(s) ask for a date, store and product that was asked before"),
         "",
     ),
+    "attribute_none": (
+        N_("Beside store and product no column was found that could describe them; the file has: {seen}"),
+        N_("Add a column per property, for example: store,type,size."),
+    ),
+    "attribute_repeated": (
+        N_("A row for {value} says the same as an earlier one"),
+        "",
+    ),
+    "attribute_conflict": (
+        N_("Several rows describe {value} differently; none of them is used"),
+        N_("Keep one row per store or product."),
+    ),
+    "attribute_reserved": (
+        N_("{column} is the name of a sales column and is not used as an attribute"),
+        N_("Give the column another name, for example list_price."),
+    ),
+    "attribute_constant": (
+        N_("{column} has the same value, or none, in every row and is not used"),
+        "",
+    ),
+    "attribute_identifier": (
+        N_("{column} names each row anew, so it says no more than the store or product; not used"),
+        "",
+    ),
+    "attribute_unsold": (
+        N_("{count} row(s) describe something that has no sales yet, the first: {value}"),
+        N_("Nothing to do if they are new; otherwise check how the names are written."),
+    ),
+    "attribute_lacking": (
+        N_("{count} of the stores or products with sales have no row here, for example {value}"),
+        N_("They are forecast without attributes; add rows for them if you can."),
+    ),
 }
 
 # what a file may be that is no table: the fact ``kind``

@@ -1,7 +1,8 @@
 """A model on disk: written once, verified whole, never a pickle.
 
 ``manifest.json`` (how the model was made and the SHA-256 of every other file), the model's own files,
-``intervals.json``, ``state.parquet`` (recent history per series), ``golden.json`` (rows and the answers they must get).
+``intervals.json``, ``state.parquet`` (recent history per series), ``attributes.parquet`` (where the model uses static
+attributes), ``golden.json`` (rows and the answers they must get).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ml.records import Manifest
 
 MANIFEST = "manifest.json"
 STATE, INTERVALS, GOLDEN = "state.parquet", "intervals.json", "golden.json"
+ATTRIBUTES = "attributes.parquet"
 NOT_HASHED = (MANIFEST,)
 
 
@@ -34,6 +36,7 @@ class Bundle:
     state: pl.DataFrame
     golden: list[dict[str, Any]]
     fingerprint: str
+    attributes: pl.DataFrame | None = None
 
 
 def sha256(data: bytes) -> str:
@@ -47,6 +50,7 @@ def write_bundle(
     intervals: Intervals,
     state: pl.DataFrame,
     golden: Callable[[Bundle], list[dict[str, Any]]],
+    attributes: pl.DataFrame | None = None,
 ) -> Bundle:
     """Write everything, the golden rows (which ``golden`` computes with the bundle itself) and the manifest last.
 
@@ -56,7 +60,9 @@ def write_bundle(
     model.save(folder)
     (folder / INTERVALS).write_text(intervals.to_json())
     state.write_parquet(folder / STATE, compression="zstd")
-    draft = Bundle(manifest, load_model(manifest.recipe, folder), intervals, state, [], "")
+    if attributes is not None:
+        attributes.write_parquet(folder / ATTRIBUTES, compression="zstd")
+    draft = Bundle(manifest, load_model(manifest.recipe, folder), intervals, state, [], "", attributes)
     (folder / GOLDEN).write_text(json.dumps(golden(draft), default=str))
     files = {p.name: sha256(p.read_bytes()) for p in sorted(folder.iterdir()) if p.name not in NOT_HASHED}
     final = manifest.model_copy(update={"files": files})
@@ -87,6 +93,7 @@ def load_bundle(folder: Path) -> Bundle:
             state=pl.read_parquet(folder / STATE),
             golden=json.loads((folder / GOLDEN).read_text()),
             fingerprint=sha256(raw),
+            attributes=pl.read_parquet(folder / ATTRIBUTES) if ATTRIBUTES in manifest.files else None,
         )
     except (OSError, KeyError, ValueError) as error:
         raise BundleDamaged(f"{folder.name}: {error}") from error

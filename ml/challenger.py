@@ -15,7 +15,7 @@ from ml.evaluation import evaluate
 from ml.features import Columns
 from ml.forecasting import Forecaster, tail_of
 from ml.intervals import Intervals
-from ml.lake import load_sales, read_snapshot
+from ml.lake import load_attributes, load_sales, read_snapshot
 from ml.records import RETRAIN_DAG, Evaluation, Manifest, Recipe, Snapshot
 from ml.registry import EVALUATION
 from ml.splits import Split, default_blocks, rolling_origins
@@ -123,8 +123,9 @@ def train(c: Context) -> Json:
     with tempfile.TemporaryDirectory() as folder, c.registry.run(RETRAIN_DAG, c.run_id) as mlflow_run:
         path = Path(folder) / "bundle"
         made = write_bundle(
-            path, _manifest(data, found, recipe), model, intervals, state, lambda b: Forecaster(b).golden_rows()
-        )
+            path, _manifest(data, found, recipe), model, intervals, state, lambda b: Forecaster(b).golden_rows(),
+            attributes=load_attributes(c.lake, found),
+        )  # fmt: skip
         forecaster = Forecaster(made)
         example = forecaster.next_days([], [], 1).head(5).to_pandas()
         version = c.registry.register(mlflow_run, path, _tags(made.fingerprint, recipe, found, evaluation), example)
@@ -145,8 +146,8 @@ def _recorded(c: Context, version: str, fingerprint: str) -> bool:
 def _data(c: Context) -> tuple[Data, Snapshot]:
     found = read_snapshot(c.lake, c.json("snapshot.json")["data_version"])
     frame = load_sales(c.lake, found)
-    panel = frame.select([n for n in frame.columns if n in (*BASE, *found.regressors)])
-    columns = Columns.of(panel, found.regressors, found.closed_when)
+    panel = frame.select([n for n in frame.columns if n in (*BASE, *found.regressors, *found.static)])
+    columns = Columns.of(panel, found.regressors, found.closed_when, found.static)
     return Data(panel, found.frequency, columns, found.encoding, found.country), found
 
 
@@ -203,6 +204,7 @@ def _manifest(data: Data, found: Snapshot, recipe: Recipe) -> Manifest:
         recipe=recipe,
         features=tuple(data.names),
         regressors=found.regressors,
+        static=found.static,
         derived=tuple(used),
         closed_when=found.closed_when,
         encoding=found.encoding,

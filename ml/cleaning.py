@@ -39,6 +39,7 @@ class Panel:
     regressors: tuple[str, ...]
     closed_when: dict[str, float]
     decisions: tuple[str, ...] = field(default=())
+    static: tuple[str, ...] = ()
 
 
 def merge(frames: list[pl.DataFrame], names: list[str]) -> tuple[pl.DataFrame, list[str]]:
@@ -49,7 +50,7 @@ def merge(frames: list[pl.DataFrame], names: list[str]) -> tuple[pl.DataFrame, l
     if not frames:
         raise NotEnoughData("There is no accepted upload to process: upload a file and accept it first.")
     _refuse_mixed(frames, names)
-    frames, notes = _aligned(frames, names)
+    frames, notes = as_text(frames, names)
     whole = frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
     ordered = _ordered(whole)
     last = pl.any_horizontal(pl.col(name) != pl.col(name).shift(-1) for name in KEY).fill_null(True)
@@ -69,8 +70,8 @@ def _ordered(frame: pl.DataFrame) -> pl.DataFrame:
     return frame if frame.select(in_order.fill_null(True).all()).item() else frame.sort(KEY, maintain_order=True)
 
 
-def _aligned(frames: list[pl.DataFrame], names: list[str]) -> tuple[list[pl.DataFrame], list[str]]:
-    """One type per column: where one upload has text, the numbers of the others become text."""
+def as_text(frames: list[pl.DataFrame], names: list[str]) -> tuple[list[pl.DataFrame], list[str]]:
+    """One type per column: where one of the tables has text, the numbers of the others become text; with notes."""
     notes = []
     for column in dict.fromkeys(name for frame in frames for name in frame.columns):
         numeric = [column in frame.columns and frame.schema[column].is_numeric() for frame in frames]
@@ -78,7 +79,7 @@ def _aligned(frames: list[pl.DataFrame], names: list[str]) -> tuple[list[pl.Data
         if not (any(numeric) and any(text)):
             continue
         frames = [
-            frame.with_columns(_as_text(column)) if is_number else frame
+            frame.with_columns(_number_as_text(column)) if is_number else frame
             for frame, is_number in zip(frames, numeric, strict=True)
         ]
         numbers = ", ".join(name for name, is_number in zip(names, numeric, strict=True) if is_number)
@@ -87,7 +88,7 @@ def _aligned(frames: list[pl.DataFrame], names: list[str]) -> tuple[list[pl.Data
     return frames, notes
 
 
-def _as_text(column: str) -> pl.Expr:
+def _number_as_text(column: str) -> pl.Expr:
     """Numbers as a person writes them: 3, not 3.0."""
     value = pl.col(column)
     whole = value.cast(pl.Int64, strict=False)

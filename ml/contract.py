@@ -10,8 +10,9 @@ import datetime as dt
 import hashlib
 import io
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pyarrow as pa
@@ -87,7 +88,7 @@ def check_file(
     *,
     options: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
     mapping: Mapping | None = None,
-    purpose: Purpose = "training",
+    purpose: Literal["training", "predict"] = "training",
     today: dt.date | None = None,
 ) -> Checked:
     """Read a file and hold it to the contract; bad content never raises.
@@ -114,21 +115,27 @@ def check_file(
     >>> checked.preflight.verdict, checked.frame["sales"].to_list()
     ('FIX', [3.5])
     """
-    source = _Source(safe_name(filename), data, purpose, options)
+    source = Source(safe_name(filename), data, purpose, options)
+    day = today or dt.datetime.now(dt.UTC).date()
+    return guarded(source, lambda table: Check(source, table, day).run(mapping))
+
+
+def guarded(source: Source, read: Callable[[Table], Checked]) -> Checked:
+    """Hand the table of a file to ``read``; what is no table, or breaks a reader, is a refused file."""
     table = None
     try:
-        table = read_table(data, filename, options)
-        return _Check(source, table, today or dt.datetime.now(dt.UTC).date()).run(mapping)
+        table = read_table(source.data, source.name, source.options)
+        return read(table)
     except FileRefused as refusal:
-        return _refuse(source, table, refusal.facts["finding"])  # type: ignore[arg-type]
+        return refuse_file(source, table, refusal.facts["finding"])  # type: ignore[arg-type]
     except _BROKEN as error:
-        log.exception("a file broke the reader: %s, %d bytes", source.name, len(data))
+        log.exception("a file broke the reader: %s, %d bytes", source.name, len(source.data))
         kind = table.format.upper() if table else "a table"
-        return _refuse(source, None, finding("file_damaged", "reject", kind=kind, detail=shown(error)))
+        return refuse_file(source, None, finding("file_damaged", "reject", kind=kind, detail=shown(error)))
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     name: str
     data: bytes
     purpose: Purpose
@@ -146,7 +153,7 @@ class _Source:
         )
 
 
-def _refuse(source: _Source, table: Table | None, why: Finding, **seen: Any) -> Checked:
+def refuse_file(source: Source, table: Table | None, why: Finding, **seen: Any) -> Checked:
     """Refuse the whole file; the rows it could be split into are all listed with that reason."""
     rejected = no_bad_rows([])
     if table is not None:
@@ -180,10 +187,10 @@ class _Problem:
 
 
 @dataclass
-class _Check:
+class Check:
     """Collects what is noticed while the columns of one table are read."""
 
-    source: _Source
+    source: Source
     table: Table
     today: dt.date
     findings: list[Finding] = field(default_factory=list)
@@ -230,14 +237,14 @@ class _Check:
 
     def run(self, mapping: Mapping | None) -> Checked:
         matches, proposed = match_columns(self.table)
-        mapping = proposed if mapping is None else _checked_mapping(mapping, self.table)
-        matches = _as_mapped(matches, mapping)
+        mapping = proposed if mapping is None else checked_mapping(mapping, self.table)
+        matches = as_mapped(matches, mapping)
         try:
-            _require_header(self.table.frame.columns)
+            require_header(self.table.frame.columns)
             _require(self, mapping)
         except FileRefused as refusal:
             why: Finding = refusal.facts["finding"]  # type: ignore[assignment]
-            return _refuse(self.source, self.table, why, columns=matches, mapping=mapping)
+            return refuse_file(self.source, self.table, why, columns=matches, mapping=mapping)
         if mapping == proposed:
             _say_how_columns_were_found(self, mapping)
         _read_columns(self, mapping)
@@ -253,13 +260,13 @@ def _cell(cells: pl.Series, at: int) -> str:
 # ---------------------------------------------------------------- mapping
 
 
-def _checked_mapping(mapping: Mapping, table: Table) -> Mapping:
+def checked_mapping(mapping: Mapping, table: Table) -> Mapping:
     """A mapping that a person made, if it fits the file."""
     seen = table.frame.columns
     used = [*mapping.roles.values(), *mapping.regressors]
     for column in used:
         if column not in seen:
-            raise refused("mapping_unknown", column=shown(column), seen=_listed(seen))
+            raise refused("mapping_unknown", column=shown(column), seen=listed(seen))
     unknown = [role for role in mapping.roles if role not in ROLES]
     twice = [column for column in used if used.count(column) > 1]
     clash = [column for column in mapping.regressors if column in ROLES]
@@ -269,7 +276,7 @@ def _checked_mapping(mapping: Mapping, table: Table) -> Mapping:
     return mapping
 
 
-def _as_mapped(matches: tuple[ColumnMatch, ...], mapping: Mapping) -> tuple[ColumnMatch, ...]:
+def as_mapped(matches: tuple[ColumnMatch, ...], mapping: Mapping) -> tuple[ColumnMatch, ...]:
     roles = {source: role for role, source in mapping.roles.items()} | dict.fromkeys(mapping.regressors, "regressor")
     return tuple(
         match
@@ -279,18 +286,18 @@ def _as_mapped(matches: tuple[ColumnMatch, ...], mapping: Mapping) -> tuple[Colu
     )
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     return ", ".join(map(shown, names[:30])) + (" …" if len(names) > 30 else "")
 
 
-def _require(check: _Check, mapping: Mapping) -> None:
+def _require(check: Check, mapping: Mapping) -> None:
     needed = ("date", "sales") if check.source.purpose == "training" else ("date",)
     missing = [role for role in needed if role not in mapping.roles]
     if missing:
-        raise refused("columns_missing", needed=" and ".join(missing), seen=_listed(check.table.frame.columns))
+        raise refused("columns_missing", needed=" and ".join(missing), seen=listed(check.table.frame.columns))
 
 
-def _require_header(names: list[str]) -> None:
+def require_header(names: list[str]) -> None:
     """Refuse a file whose first row is data; a name such as ``STORE_001`` alone makes no header."""
     cells = pl.Series(names, dtype=pl.String)
     dates = looks_like_date(cells)
@@ -298,10 +305,10 @@ def _require_header(names: list[str]) -> None:
     scores = [meaning_of(name).score for name in names]
     known = sum(score >= 0.9 for score in scores) >= 2 if dates.any() else max(scores, default=0) > WEAK
     if data and not known:
-        raise refused("header_missing", row=1, sample=_listed(data[:3]))
+        raise refused("header_missing", row=1, sample=listed(data[:3]))
 
 
-def _say_how_columns_were_found(check: _Check, mapping: Mapping) -> None:
+def _say_how_columns_were_found(check: Check, mapping: Mapping) -> None:
     taken = {source: role for role, source in mapping.roles.items()}
     respelt = [f"{shown(source)} → {role}" for source, role in taken.items() if source != plain_name(source)]
     if respelt:
@@ -318,12 +325,12 @@ def _say_how_columns_were_found(check: _Check, mapping: Mapping) -> None:
 # ---------------------------------------------------------------- columns
 
 
-def _read_columns(check: _Check, mapping: Mapping) -> None:
+def _read_columns(check: Check, mapping: Mapping) -> None:
     roles = mapping.roles
     check.columns["date"] = _dates(check, roles["date"])
     for role, default in (("store", DEFAULT_STORE), ("product", DEFAULT_PRODUCT)):
         if role in roles:
-            check.columns[role], check.codes[role] = _names(check, role, roles[role])
+            check.columns[role], check.codes[role] = read_names(check, role, roles[role])
         else:
             check.columns[role] = pl.repeat(default, check.table.frame.height, dtype=pl.String, eager=True)
             check.codes[role] = pl.zeros(check.table.frame.height, dtype=pl.Int64, eager=True)
@@ -337,14 +344,14 @@ def _read_columns(check: _Check, mapping: Mapping) -> None:
     if "holiday" in roles:
         check.columns["holiday"] = _holiday(check, roles["holiday"])
     for source in mapping.regressors:
-        check.columns[source] = _regressor(check, source)
+        check.columns[source] = read_input(check, source)
 
 
-def _wanted(check: _Check, role: str) -> bool:
+def _wanted(check: Check, role: str) -> bool:
     return role != "sales" or check.source.purpose == "training"
 
 
-def _dates(check: _Check, source: str) -> pl.Series:
+def _dates(check: Check, source: str) -> pl.Series:
     raw = check.raw(source)
     read = read_dates(raw, check.source.options.date_order)
     values = read.values
@@ -362,7 +369,7 @@ def _dates(check: _Check, source: str) -> pl.Series:
     return values
 
 
-def _say_how_dates_were_read(check: _Check, source: str, read: Dates) -> None:
+def _say_how_dates_were_read(check: Check, source: str, read: Dates) -> None:
     check.dialect["date_order"] = read.order
     if read.written == "serial":
         at = int(read.values.is_not_null().arg_max() or 0)
@@ -376,7 +383,7 @@ def _say_how_dates_were_read(check: _Check, source: str, read: Dates) -> None:
         check.say("time_dropped", "fix", column=source, count=read.timed)
 
 
-def _names(check: _Check, role: str, source: str) -> tuple[pl.Series, pl.Series]:
+def read_names(check: Check, role: str, source: str) -> tuple[pl.Series, pl.Series]:
     """Store or product names: trimmed, without invisible characters, one way of writing accents; and their codes."""
     raw = as_text(check.raw(source))
     distinct, codes = all_names(raw)
@@ -402,7 +409,7 @@ def _names(check: _Check, role: str, source: str) -> tuple[pl.Series, pl.Series]
     return names, codes
 
 
-def _say_similar(check: _Check, source: str, names: pl.Series) -> None:
+def _say_similar(check: Check, source: str, names: pl.Series) -> None:
     folded = names.str.to_lowercase()
     alike = names.filter(folded.is_duplicated())
     if alike.len():
@@ -410,7 +417,7 @@ def _say_similar(check: _Check, source: str, names: pl.Series) -> None:
         check.say("similar_names", "info", column=source, sample=sample)
 
 
-def _say_formulas(check: _Check, source: str, raw: pl.Series, cells: pl.Series) -> None:
+def _say_formulas(check: Check, source: str, raw: pl.Series, cells: pl.Series) -> None:
     suspects = cells.filter(cells.str.contains(_FORMULA).fill_null(False))
     suspects = suspects.filter(~suspects.str.contains(_PLAIN_NUMBER))
     if suspects.len():
@@ -420,7 +427,7 @@ def _say_formulas(check: _Check, source: str, raw: pl.Series, cells: pl.Series) 
 # ---------------------------------------------------------------- numbers
 
 
-def _read_together(check: _Check, sources: list[str]) -> dict[str, Numbers]:
+def _read_together(check: Check, sources: list[str]) -> dict[str, Numbers]:
     """Read the number columns; what one of them leaves open, the sign that the others prove decides."""
     wanted = check.source.options.decimal
     read = {source: read_numbers(check.raw(source), wanted) for source in sources}
@@ -433,7 +440,7 @@ def _read_together(check: _Check, sources: list[str]) -> dict[str, Numbers]:
     return read
 
 
-def _say_how_numbers_were_read(check: _Check, source: str, numbers: Numbers) -> None:
+def _say_how_numbers_were_read(check: Check, source: str, numbers: Numbers) -> None:
     if not numbers.example:
         return
     at = (as_text(check.raw(source)).str.strip_chars() == numbers.example).arg_max()
@@ -456,7 +463,7 @@ _NUMBER_FAULTS = (
 _NOT_FINITE = r"(?i)^\s*[+-]?(nan|inf|infinity)\s*$"
 
 
-def _number_problems(check: _Check, source: str, values: pl.Series, limit: float = NUMBER_LIMIT) -> None:
+def _number_problems(check: Check, source: str, values: pl.Series, limit: float = NUMBER_LIMIT) -> None:
     """Leave out the rows whose cell is no finite number within the limit; empty cells are the caller's."""
     raw = check.raw(source)
     if values.has_nulls():
@@ -475,14 +482,14 @@ def _number_problems(check: _Check, source: str, values: pl.Series, limit: float
     check.leave_out(values.is_finite() & (values.abs() > limit), "number_too_large", source, limit=f"{limit:,.0f}")
 
 
-def _say_missing(check: _Check, source: str, values: pl.Series) -> None:
+def _say_missing(check: Check, source: str, values: pl.Series) -> None:
     if values.has_nulls():
         empty = blank(check.raw(source))
         if empty.any():
             check.say_rows("value_missing", "info", source, empty)
 
 
-def _sales(check: _Check, source: str, numbers: Numbers) -> pl.Series:
+def _sales(check: Check, source: str, numbers: Numbers) -> pl.Series:
     values = numbers.values
     _say_how_numbers_were_read(check, source, numbers)
     _number_problems(check, source, values)
@@ -503,7 +510,7 @@ def _counted_whole(source: str, values: pl.Series, broken: pl.Series, decimal: D
     return decimal != "," and share <= OTHER_FRACTIONS
 
 
-def _price(check: _Check, source: str, numbers: Numbers) -> pl.Series:
+def _price(check: Check, source: str, numbers: Numbers) -> pl.Series:
     values = numbers.values
     _say_how_numbers_were_read(check, source, numbers)
     _number_problems(check, source, values)
@@ -512,7 +519,7 @@ def _price(check: _Check, source: str, numbers: Numbers) -> pl.Series:
     return values
 
 
-def _flags(check: _Check, source: str) -> pl.Series:
+def _flags(check: Check, source: str) -> pl.Series:
     raw = check.raw(source)
     read = read_flags(raw, check.source.options.decimal)
     if read.word:
@@ -532,7 +539,7 @@ def _same(raw: pl.Series, cell: str) -> pl.Series:
     return (as_text(raw) == cell).fill_null(False)
 
 
-def _promotion(check: _Check, source: str) -> pl.Series:
+def _promotion(check: Check, source: str) -> pl.Series:
     values = _flags(check, source)
     top = values.filter(values.is_finite()).max()
     percent = says_percent(source) and isinstance(top, float) and 1 < top <= 100
@@ -545,14 +552,14 @@ def _promotion(check: _Check, source: str) -> pl.Series:
     return values
 
 
-def _holiday(check: _Check, source: str) -> pl.Series:
+def _holiday(check: Check, source: str) -> pl.Series:
     values = _flags(check, source)
     wrong = values.is_finite() & (values != 0) & (values != 1)
     check.leave_out(wrong, "holiday_not_flag", source)
     return (values == 1).cast(pl.Int8)
 
 
-def _regressor(check: _Check, source: str) -> pl.Series:
+def read_input(check: Check, source: str) -> pl.Series:
     """A known-in-advance column: numbers where the cells are numbers or yes/no, else names."""
     raw = check.raw(source)
     if raw.dtype.is_numeric() or raw.dtype == pl.Boolean:
@@ -580,7 +587,7 @@ def _regressor(check: _Check, source: str) -> pl.Series:
 # ---------------------------------------------------------------- columns that are not used
 
 
-def _check_unused(check: _Check, mapping: Mapping) -> None:
+def _check_unused(check: Check, mapping: Mapping) -> None:
     used = {*mapping.roles.values(), *mapping.regressors}
     for column in check.table.frame:
         if column.name in used:
@@ -596,7 +603,7 @@ def _check_unused(check: _Check, mapping: Mapping) -> None:
             _check_derived(check, column, meaning.kind)
 
 
-def _check_derived(check: _Check, column: pl.Series, kind: str) -> None:
+def _check_derived(check: Check, column: pl.Series, kind: str) -> None:
     """A weekday, month … column is compared with the date, whatever convention it follows, and never used."""
     off = derived_mismatch(column, check.columns["date"], kind)
     if off is not None and off.any():
@@ -605,7 +612,7 @@ def _check_derived(check: _Check, column: pl.Series, kind: str) -> None:
         check.say("derived_ignored", "info", column=column.name)
 
 
-def _check_revenue(check: _Check) -> None:
+def _check_revenue(check: Check) -> None:
     """Revenue is never used, but where it is not units × price one of the three is wrong."""
     if "price" not in check.columns or "sales" not in check.columns:
         return
@@ -623,14 +630,14 @@ def _check_revenue(check: _Check) -> None:
 # ---------------------------------------------------------------- rows against each other
 
 
-def _leave_out_repeats(check: _Check, keys: pl.Series, used: pl.Series | None) -> None:
+def _leave_out_repeats(check: Check, keys: pl.Series, used: pl.Series | None) -> None:
     """Copies of a row go, the first stays; rows for one key that do not agree all go."""
-    full = keys if used is None else _scatter(keys, used)
+    full = keys if used is None else scatter(keys, used)
     same = full.is_not_null() & full.is_duplicated()
     cells = check.table.frame.filter(same)
-    copies = _scatter(~cells.select(pl.struct(pl.all())).to_series().is_first_distinct(), same).fill_null(False)
+    copies = scatter(~cells.select(pl.struct(pl.all())).to_series().is_first_distinct(), same).fill_null(False)
     rest = same & ~copies
-    conflict = _scatter(full.filter(rest).is_duplicated(), rest).fill_null(False)
+    conflict = scatter(full.filter(rest).is_duplicated(), rest).fill_null(False)
     if check.source.purpose == "predict":
         check.say("duplicate_keys", "info", count=int((~full.filter(same).is_first_distinct()).sum()))
         return
@@ -643,7 +650,7 @@ def _leave_out_repeats(check: _Check, keys: pl.Series, used: pl.Series | None) -
     check.leave_out(conflict, "duplicate_conflict", None, values=names)
 
 
-def _scatter(values: pl.Series, where: pl.Series) -> pl.Series:
+def scatter(values: pl.Series, where: pl.Series) -> pl.Series:
     """Put the values of the masked rows back to their places; null elsewhere."""
     at = where.arg_true()
     return pl.Series([None], dtype=values.dtype).new_from_index(0, where.len()).scatter(at, values)
@@ -652,7 +659,7 @@ def _scatter(values: pl.Series, where: pl.Series) -> pl.Series:
 # ---------------------------------------------------------------- the result
 
 
-def _used(check: _Check) -> tuple[pl.DataFrame, Keys, pl.Series | None]:
+def _used(check: Check) -> tuple[pl.DataFrame, Keys, pl.Series | None]:
     """The rows that are used so far, their keys, and where they are in the table (``None``: everywhere)."""
     columns, codes = check.columns, check.codes
     bad = check.bad()
@@ -664,7 +671,7 @@ def _used(check: _Check) -> tuple[pl.DataFrame, Keys, pl.Series | None]:
     return frame, series_keys(frame["date"], codes["store"], codes["product"]), used
 
 
-def _conclude(check: _Check, matches: tuple[ColumnMatch, ...], mapping: Mapping) -> Checked:
+def _conclude(check: Check, matches: tuple[ColumnMatch, ...], mapping: Mapping) -> Checked:
     frame, keys, used = _used(check)
     found = spacing(keys)
     if found.repeated:
@@ -676,16 +683,16 @@ def _conclude(check: _Check, matches: tuple[ColumnMatch, ...], mapping: Mapping)
     seen = {"columns": matches, "mapping": mapping}
     if check.source.purpose == "training" and _monthly(frame, found):
         days = round(found.typical_gap)
-        return _refuse(check.source, check.table, finding("frequency_unsupported", "reject", days=days), **seen)
-    rejected = _rejected(check)
+        return refuse_file(check.source, check.table, finding("frequency_unsupported", "reject", days=days), **seen)
+    rejected = rejected_rows(check)
     if not frame.height:
         check.say("no_rows_left", "row", count=rejected.height)
     findings = (*check.table.findings, *check.findings)
     preflight = check.source.preflight(
         check.table,
-        _verdict(findings),
+        verdict_of(findings),
         dialect=check.table.dialect.model_copy(update=check.dialect),
-        findings=tuple(sorted(findings, key=lambda f: _ORDER.index(f.severity))),
+        findings=tuple(sorted(findings, key=lambda f: BY_SEVERITY.index(f.severity))),
         rows_total=frame.height + rejected.height,
         rows_used=frame.height,
         rows_rejected=rejected.height,
@@ -701,10 +708,10 @@ def _conclude(check: _Check, matches: tuple[ColumnMatch, ...], mapping: Mapping)
     return Checked(frame, rejected, preflight)
 
 
-_ORDER: tuple[Severity, ...] = ("reject", "row", "fix", "info")
+BY_SEVERITY: tuple[Severity, ...] = ("reject", "row", "fix", "info")
 
 
-def _verdict(findings: tuple[Finding, ...]) -> Verdict:
+def verdict_of(findings: tuple[Finding, ...]) -> Verdict:
     severities = {found.severity for found in findings}
     verdicts: tuple[tuple[Severity, Verdict], ...] = (("reject", "REJECT"), ("row", "ROWS"), ("fix", "FIX"))
     return next((verdict for severity, verdict in verdicts if severity in severities), "OK")
@@ -718,7 +725,7 @@ def _preview(frame: pl.DataFrame) -> tuple[dict[str, Any], ...]:
     return tuple(frame.head(PREVIEW_ROWS).with_columns(pl.col("date").cast(pl.String)).to_dicts())
 
 
-def _rejected(check: _Check) -> pl.DataFrame:
+def rejected_rows(check: Check) -> pl.DataFrame:
     """Every left-out row once, with all its reasons; column and code are those of the first."""
     bad = check.bad()
     if bad is None:

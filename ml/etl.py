@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from dataclasses import replace
 
 import polars as pl
 
 from ml import sources
+from ml.attributes import attach, merge_tables
 from ml.cleaning import BASE, Panel, make_panel, merge
 from ml.context import Context, Json, log
 from ml.encoding import encode, fit_encoding
 from ml.errors import InputError
-from ml.lake import publish
+from ml.lake import ATTRIBUTES, publish
 from ml.records import ETL_DAG, Encoding, Snapshot
 from ml.settings import Settings
 from ml.splits import rolling_origins
@@ -37,39 +39,51 @@ def collect(c: Context) -> Json:
     uploads = sources.accepted_uploads(c.lake, c.store, wanted)
     if not uploads:
         raise InputError("No upload has been accepted yet: upload a file and accept it, then run this again.")
-    c.put("collect.json", {"uploads": uploads})
-    return c.logged(ETL_DAG, {"uploads": uploads}, params={"source": source, "uploads": ", ".join(uploads)})
+    tables = sources.attribute_tables(c.lake, c.store, list(c.option("attributes", [])), c.settings.upload_limit_mb)
+    found = {"uploads": uploads, "attributes": tables}
+    c.put("collect.json", found)
+    return c.logged(ETL_DAG, found, params={"source": source, **{name: ", ".join(ids) for name, ids in found.items()}})
 
 
 def validate(c: Context) -> Json:
     """Merge the accepted rows (later uploads win) and count what was left out of them."""
-    uploads = c.json("collect.json")["uploads"]
+    collected = c.json("collect.json")
+    uploads, tables = collected["uploads"], collected["attributes"]
     frames = [c.lake.get_frame(f"accepted/{upload_id}.parquet") for upload_id in uploads]
     merged, notes = merge(frames, uploads)
-    rejected = sources.rejected_rows(c.lake, uploads)
+    side, said = merge_tables([c.lake.get_frame(f"attributes/{name}.parquet") for name in tables], tables)
+    rejected = sources.rejected_rows(c.lake, [*uploads, *tables])
     c.put("merged.parquet", merged)
+    c.put(ATTRIBUTES, side)
     c.put("rejected.parquet", rejected)
     counts = {"rows_in": sum(f.height for f in frames), "rows_merged": merged.height, "rows_rejected": rejected.height}
-    c.put("validate.json", {"notes": notes, **counts})
+    c.put("validate.json", {"notes": [*notes, *said], **counts})
     texts = {"rejected.csv": rejected.head(10_000).write_csv()} if rejected.height else {}
     return c.logged(ETL_DAG, counts, metrics=counts, texts=texts)
 
 
 def clean(c: Context) -> Json:
-    """Make the regular panel: frequency, periods without a row, inputs, closing days."""
+    """Make the regular panel: frequency, periods without a row, inputs, closing days, attributes."""
     panel = make_panel(
         c.frame("merged.parquet"),
         country=str(c.option("country", c.settings.country)).upper(),
         missing_days=c.option("missing_days", c.settings.missing_days),
     )
+    panel = _with_attributes(panel, c.frame(ATTRIBUTES))
     c.put("panel.parquet", panel.frame)
     facts = {k: v for k, v in panel.__dict__.items() if k != "frame"}
     c.put("panel.json", facts)
     counts = {"rows_clean": panel.frame.height, "rows_filled": panel.rows_filled}
     for note in panel.decisions:
         log.info("%s", note)
-    params = {"frequency": panel.frequency, "missing_days": panel.missing_days}
+    params = {"frequency": panel.frequency, "missing_days": panel.missing_days, "static": ", ".join(panel.static)}
     return c.logged(ETL_DAG, {**counts, **params}, metrics=counts, params=params)
+
+
+def _with_attributes(panel: Panel, side: pl.DataFrame) -> Panel:
+    found = attach(panel.frame, side)
+    notes = (*panel.decisions, *found.notes)
+    return replace(panel, frame=found.frame, static=found.static, decisions=notes)
 
 
 def split(c: Context) -> Json:
@@ -109,7 +123,7 @@ def publish_snapshot(c: Context) -> Json:
 
 def _panel(c: Context) -> Panel:
     facts = c.json("panel.json")
-    facts["regressors"], facts["decisions"] = tuple(facts["regressors"]), tuple(facts["decisions"])
+    facts |= {name: tuple(facts[name]) for name in ("regressors", "static", "decisions")}
     return Panel(frame=c.frame("panel.parquet"), **facts)
 
 
@@ -141,12 +155,14 @@ def _series(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _files(panel: Panel) -> tuple[str, ...]:
+    return ("train.parquet", "test.parquet", "series.parquet", *((ATTRIBUTES,) if panel.static else ()))
+
+
 def _snapshot(c: Context) -> Snapshot:
     panel, parts, checks = _panel(c), c.json("split.json"), c.json("validate.json")
-    files = {
-        name: hashlib.sha256(c.lake.get(c.key(name))).hexdigest()
-        for name in ("train.parquet", "test.parquet", "series.parquet")
-    }
+    collected = c.json("collect.json")
+    files = {name: hashlib.sha256(c.lake.get(c.key(name))).hexdigest() for name in _files(panel)}
     frame = c.frame("train.parquet")
     first, last = _span(panel.frame)
     country = str(c.option("country", c.settings.country)).upper()
@@ -171,11 +187,12 @@ def _snapshot(c: Context) -> Snapshot:
         country=country,
         columns={name: str(dtype) for name, dtype in frame.schema.items()},
         regressors=panel.regressors,
-        derived=tuple(name for name in frame.columns if name not in (*BASE, *panel.regressors)),
+        static=panel.static,
+        derived=tuple(name for name in frame.columns if name not in (*BASE, *panel.regressors, *panel.static)),
         closed_when=panel.closed_when,
         missing_days=panel.missing_days,
         encoding=parts["encoding"],
-        sources=tuple(c.json("collect.json")["uploads"]),
+        sources=(*collected["uploads"], *collected["attributes"]),
         decisions=(*checks["notes"], *panel.decisions, f"train up to {parts['split_date']}, test after it"),
         files=files,
     )

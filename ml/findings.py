@@ -36,6 +36,7 @@ FINDING_CODES: dict[str, str] = {
     "mapping_unknown": "The mapping names {column}, which is not a column of the file; it has: {seen}",
     "mapping_invalid": "The mapping cannot be used: {detail}",
     "frequency_unsupported": "The dates are about {days} days apart; daily or weekly rows are needed",
+    "attribute_none": "Beside store and product no column was found that could describe them; the file has: {seen}",
     # repaired, and shown
     "encoding_detected": "The text was read as {encoding}, for example: {sample}",
     "byte_order_mark": "A byte order mark at the start of the file was left out",
@@ -89,6 +90,8 @@ FINDING_CODES: dict[str, str] = {
     "product_empty": "{column} is empty",
     "duplicate_row": "The row repeats an earlier row, cell by cell",
     "duplicate_conflict": "Several rows for {value} do not agree; none of them is used",
+    "attribute_repeated": "A row for {value} says the same as an earlier one",
+    "attribute_conflict": "Several rows describe {value} differently; none of them is used",
     "no_rows_left": "No row of the file can be used",
     # said, nothing to do
     "blank_lines": "{count} blank line(s) were passed over",
@@ -100,6 +103,11 @@ FINDING_CODES: dict[str, str] = {
     "revenue_other_basis": "{column} is not units × price in most rows (taxes or discounts?); it is not used",
     "similar_names": "{column} has names that differ only in case: {sample}",
     "duplicate_keys": "{count} row(s) ask for a date, store and product that was asked before",
+    "attribute_reserved": "{column} is the name of a sales column and is not used as an attribute",
+    "attribute_constant": "{column} has the same value, or none, in every row and is not used",
+    "attribute_identifier": "{column} names each row anew, so it says no more than the store or product; not used",
+    "attribute_unsold": "{count} row(s) describe something that has no sales yet, the first: {value}",
+    "attribute_lacking": "{count} of the stores or products with sales have no row here, for example {value}",
 }
 
 _SAVE_AS = "Save the table as CSV (UTF-8) or XLSX and upload that."
@@ -166,6 +174,11 @@ FINDING_HINTS: dict[str, str] = {
     "store_empty": "Name the store.",
     "product_empty": "Name the product.",
     "duplicate_conflict": "Keep the right row, or sum them to one row per date, store and product.",
+    "attribute_none": "Add a column per property, for example: store,type,size.",
+    "attribute_conflict": "Keep one row per store or product.",
+    "attribute_reserved": "Give the column another name, for example list_price.",
+    "attribute_unsold": "Nothing to do if they are new; otherwise check how the names are written.",
+    "attribute_lacking": "They are forecast without attributes; add rows for them if you can.",
     "no_rows_left": "Correct the rows listed here and upload the file again.",
     "similar_names": "If they are the same, write them in one way.",
 }

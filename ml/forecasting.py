@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ml.attributes import lookup
 from ml.bundle import Bundle
 from ml.calendar import holiday_flags
 from ml.cleaning import step
@@ -45,9 +46,13 @@ class Forecaster:
         From :func:`ml.bundle.load_bundle`.
     state
         Cleaned panel newer than the bundle's own (same columns); None uses the bundle's.
+    attributes
+        Side table of static attributes newer than the bundle's own (see :mod:`ml.attributes`); None uses the bundle's.
     """
 
-    def __init__(self, bundle: Bundle, state: pl.DataFrame | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, state: pl.DataFrame | None = None, attributes: pl.DataFrame | None = None
+    ) -> None:
         m = bundle.manifest
         self.bundle, self.manifest = bundle, m
         self.frequency, self.horizon, self.unit = m.frequency, m.horizon, m.unit
@@ -57,8 +62,13 @@ class Forecaster:
             regressors=tuple(r for r in m.regressors if f"{r}_code" not in m.features),
             text=tuple(r for r in m.regressors if f"{r}_code" in m.features),
             closed_when=tuple(sorted(m.closed_when.items())),
+            static=tuple(name for name in m.static if f"{name}_code" not in m.features),
+            static_text=tuple(name for name in m.static if f"{name}_code" in m.features),
         )
-        self.state = self._fitting(bundle.state if state is None else state)
+        state = bundle.state if state is None else state
+        side = bundle.attributes if attributes is None else attributes
+        self.attributes = lookup(side, state, names=m.static)
+        self.state = self._with_attributes(self._fitting(state))
         self.origin: dt.date = self.state["date"].max()  # type: ignore[assignment]
 
     @property
@@ -73,6 +83,13 @@ class Forecaster:
         missing = [pl.lit(None, _dtype(name, self.columns)).alias(name) for name in wanted if name not in state.columns]
         tail = tail_of(state.with_columns(missing).select(wanted), self.frequency, self.horizon)
         return tail.with_columns(pl.col(name).cast(_dtype(name, self.columns)) for name in self.inputs)
+
+    def _with_attributes(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """What is known of the rows' stores and products, also of those that have never sold."""
+        rows = self.attributes.fill(rows)
+        names = self.manifest.static
+        rows = rows.with_columns(pl.lit(None).alias(name) for name in names if name not in rows.columns)
+        return rows.with_columns(pl.col(name).cast(_dtype(name, self.columns), strict=False) for name in names)
 
     # -- what is there to forecast
 
@@ -121,7 +138,7 @@ class Forecaster:
             rows = rows.with_columns(pl.col("promotion").fill_null(0.0))
         if self.columns.price:
             rows = self._with_last_price(rows)
-        return self._with_last_week(rows)
+        return self._with_attributes(self._with_last_week(rows))
 
     def _with_last_price(self, rows: pl.DataFrame) -> pl.DataFrame:
         last = self.state.filter(pl.col("price").is_not_null()).group_by(SERIES).agg(_last=pl.col("price").last())
@@ -407,6 +424,6 @@ class Forecaster:
 
 
 def _dtype(name: str, columns: Columns) -> Any:
-    if name in columns.text:
+    if name in (*columns.text, *columns.static_text):
         return pl.String
     return {"holiday": pl.Int8, "date": pl.Date, "store": pl.String, "product": pl.String}.get(name, pl.Float64)

@@ -1,8 +1,10 @@
 """Snapshots and files on a directory or on S3: the same keys, atomic writes, a pointer that is written last.
 
 Keys: ``raw/<upload_id>/…`` as received · ``accepted/<upload_id>.parquet`` and ``rejected/<upload_id>.parquet`` ·
-``snapshots/<data_version>/{train,test,series}.parquet`` and ``data.json`` · ``snapshots/current.json`` (the pointer) ·
-``runs/<run_id>/…`` (hand-over between tasks) · ``exports/…``. No key contains ``//`` or is a prefix of another.
+``attributes/<upload_id>.parquet`` (accepted tables of static attributes) ·
+``snapshots/<data_version>/{train,test,series}.parquet``, ``attributes.parquet`` where there are any, and ``data.json``
+· ``snapshots/current.json`` (the pointer) · ``runs/<run_id>/…`` (hand-over between tasks) · ``exports/…``. No key
+contains ``//`` or is a prefix of another.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from ml.errors import NoData, NotFound, ServiceDown, SettingsError
 from ml.records import Snapshot
 
 CURRENT = "snapshots/current.json"
+ATTRIBUTES = "attributes.parquet"
 
 
 class Blobs(Protocol):
@@ -229,3 +232,10 @@ def load_sales(lake: Lake, snapshot: Snapshot) -> pl.DataFrame:
     folder = f"snapshots/{snapshot.data_version}"
     frames = [lake.get_frame(f"{folder}/{name}.parquet") for name in ("train", "test")]
     return pl.concat(frames, how="vertical").sort("store", "product", "date")
+
+
+def load_attributes(lake: Lake, snapshot: Snapshot) -> pl.DataFrame | None:
+    """The side table of static attributes of a snapshot (see :mod:`ml.attributes`); None when it has none."""
+    if ATTRIBUTES not in snapshot.files:
+        return None
+    return lake.get_frame(f"snapshots/{snapshot.data_version}/{ATTRIBUTES}")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlparse
 
 import polars as pl
 import requests
 
 from ml import demo
-from ml.contract import check_file
+from ml.contract import Checked
 from ml.errors import FileRefused, NotFound, ServiceDown, TooLarge
 from ml.lake import Lake
 from ml.reading import safe_name
-from ml.records import Mapping, Preflight, Upload
+from ml.records import Mapping, Preflight, Purpose, Upload
+from ml.sidetable import check_upload
 from ml.store import Store
 
 log = logging.getLogger(__name__)
@@ -51,8 +53,18 @@ def _add_week(lake: Lake, key: str, note: str, scale: float) -> None:
         lake.put_frame(key, pl.concat([known, week], how="vertical_relaxed"))
 
 
-def add_file(lake: Lake, store: Store | None, source: str, regressors: list[str], limit_mb: int) -> str:
+def add_file(
+    lake: Lake,
+    store: Store | None,
+    source: str,
+    regressors: list[str],
+    limit_mb: int,
+    purpose: Literal["training", "attributes"] = "training",
+) -> str:
     """Read a file by path or URL, check it against the contract and put it into the lake as an accepted upload.
+
+    ``regressors``: the columns that are known in advance, or for ``attributes`` those that are used; empty: as
+    recognised.
 
     Raises
     ------
@@ -60,21 +72,27 @@ def add_file(lake: Lake, store: Store | None, source: str, regressors: list[str]
         The contract refuses it; the message names the first reasons.
     """
     data, name = _fetch(source, limit_mb)
-    checked = check_file(data, name)
+    checked = check_upload(data, name, purpose=purpose)
     if regressors:
-        mapping = checked.preflight.mapping
-        checked = check_file(data, name, mapping=Mapping(roles=mapping.roles, regressors=tuple(regressors)))
+        mapping = Mapping(roles=checked.preflight.mapping.roles, regressors=tuple(regressors))
+        checked = check_upload(data, name, mapping=mapping, purpose=purpose)
     report = checked.preflight
     if report.verdict == "REJECT":
         reasons = "; ".join(f.message for f in report.findings if f.severity == "reject")
         raise FileRefused(f"{name}: {reasons}")
-    upload_id = f"file-{report.sha256[:16]}"
+    upload_id = f"file-{report.sha256[:16]}" + ("-attributes" if purpose == "attributes" else "")
     known = _record(store, upload_id, report) if store is not None else upload_id
     if known == upload_id:  # else the console has accepted this very file before
         lake.put(f"raw/{upload_id}/{safe_name(name)}", data)
-        lake.put_frame(f"accepted/{upload_id}.parquet", checked.frame)
-        lake.put_frame(f"rejected/{upload_id}.parquet", checked.rejected)
+        put_accepted(lake, upload_id, checked)
     return known
+
+
+def put_accepted(lake: Lake, upload_id: str, checked: Checked) -> None:
+    """Write what counts of a file and what is left out of it; that it counts is said by the one written last."""
+    lake.put_frame(f"rejected/{upload_id}.parquet", checked.rejected)
+    folder = "attributes" if checked.preflight.purpose == "attributes" else "accepted"
+    lake.put_frame(f"{folder}/{upload_id}.parquet", checked.frame)
 
 
 def _record(store: Store, upload_id: str, report: Preflight) -> str:
@@ -85,7 +103,7 @@ def _record(store: Store, upload_id: str, report: Preflight) -> str:
         bytes=report.bytes,
         sha256=report.sha256,
         status="accepted",
-        purpose="training",
+        purpose=report.purpose,
         created_at=now,
         accepted_at=now,
         preflight=report,
@@ -94,6 +112,24 @@ def _record(store: Store, upload_id: str, report: Preflight) -> str:
     if known.status == "received":  # the same file was uploaded in the console and not yet accepted
         raise FileRefused(f"{report.filename} was uploaded as {known.upload_id} and awaits acceptance in the console.")
     return known.upload_id
+
+
+def attribute_tables(lake: Lake, store: Store | None, wanted: list[str], limit_mb: int) -> list[str]:
+    """The tables of attributes a run uses; of two that describe the same key, the later one in the list wins.
+
+    Parameters
+    ----------
+    wanted
+        Upload ids, paths or URLs, in their order; empty: all accepted ones in the order of acceptance; ``["none"]``:
+        none.
+    """
+    known = {key.removeprefix("attributes/").removesuffix(".parquet") for key in lake.list("attributes/")}
+    if wanted == ["none"]:
+        return []
+    if not wanted:
+        order = _acceptance_order(store, "attributes")
+        return sorted(known, key=lambda upload_id: (order.get(upload_id, ""), upload_id))
+    return [name if name in known else add_file(lake, store, name, [], limit_mb, "attributes") for name in wanted]
 
 
 def _fetch(source: str, limit_mb: int) -> tuple[bytes, str]:
@@ -137,10 +173,10 @@ def accepted_uploads(lake: Lake, store: Store | None, wanted: list[str]) -> list
     return chosen if wanted or not real else real
 
 
-def _acceptance_order(store: Store | None) -> dict[str, str]:
+def _acceptance_order(store: Store | None, purpose: Purpose = "training") -> dict[str, str]:
     if store is None:
         return {}
-    uploads = store.uploads(purpose="training", limit=100_000)
+    uploads = store.uploads(purpose=purpose, limit=100_000)
     return {u.upload_id: u.accepted_at.isoformat() for u in uploads if u.accepted_at}
 
 

@@ -17,17 +17,22 @@ from fastapi import Request
 
 from api.reading import pieces
 from api.services import Services
-from ml.contract import Checked, check_file, rejected_csv, rejected_xlsx
+from ml.contract import Checked, rejected_csv, rejected_xlsx
 from ml.errors import Conflict, InputError, NotFound
 from ml.reading import safe_name
 from ml.records import Mapping, Preflight, Purpose, ReadOptions, Upload
+from ml.sidetable import check_upload
+from ml.sources import put_accepted
 
 IN_MEMORY = 16 << 20  # bytes of a body that stay in memory while it arrives; more goes to a temporary file
+RECOGNISED: tuple[Purpose, ...] = ("training", "attributes")  # what a file may be whose purpose nobody gave
 CHECKS = ThreadPoolExecutor(2, thread_name_prefix="check")  # a check holds its whole file in memory
 
 
-async def receive(services: Services, request: Request, filename: str, purpose: Purpose) -> Upload:
-    """Read the body, keep it in the lake, check it and record it. A known file changes nothing."""
+async def receive(services: Services, request: Request, filename: str, purpose: Purpose | None) -> Upload:
+    """Read the body, keep it in the lake, check it and record it. A known file changes nothing.
+
+    ``purpose`` None: recognised from what the file holds."""
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise InputError("Send the file itself as the body (curl --data-binary @file), not a form.", field="body")
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file:
@@ -39,13 +44,14 @@ async def receive(services: Services, request: Request, filename: str, purpose: 
         return await asyncio.wrap_future(work)
 
 
-def _kept(services: Services, file: IO[bytes], sha256: str, filename: str, purpose: Purpose) -> Upload:
-    known = services.store.find_upload(sha256, purpose)
-    if known is not None:
-        return known.model_copy(update={"duplicate_of": known.upload_id})
+def _kept(services: Services, file: IO[bytes], sha256: str, filename: str, purpose: Purpose | None) -> Upload:
+    for possible in RECOGNISED if purpose is None else (purpose,):
+        known = services.store.find_upload(sha256, possible)
+        if known is not None:
+            return known.model_copy(update={"duplicate_of": known.upload_id})
     file.seek(0)
     data = file.read()
-    preflight = check_file(data, filename, purpose=purpose).preflight
+    preflight = check_upload(data, filename, purpose=purpose, known=_sold(services)).preflight
     upload_id = uuid.uuid4().hex
     services.lake.put(f"raw/{upload_id}/{filename}", data)
     made = Upload(
@@ -54,7 +60,7 @@ def _kept(services: Services, file: IO[bytes], sha256: str, filename: str, purpo
         bytes=len(data),
         sha256=sha256,
         status="received",
-        purpose=purpose,
+        purpose=preflight.purpose,
         created_at=dt.datetime.now(dt.UTC),
         preflight=preflight,
     )
@@ -77,13 +83,12 @@ def accepted(services: Services, upload_id: str) -> Upload:
     upload = services.store.upload(upload_id)
     if upload.status in ("accepted", "processed"):
         return upload
-    if upload.purpose != "training":
+    if upload.purpose == "predict":
         raise Conflict("This file is to be predicted: there is nothing to accept in it.")
-    _refuse_rejected(upload.preflight)
+    _refuse_unusable(upload.preflight)
     checked = _checked(services, upload)
-    _refuse_rejected(checked.preflight)
-    services.lake.put_frame(f"rejected/{upload_id}.parquet", checked.rejected)
-    services.lake.put_frame(f"accepted/{upload_id}.parquet", checked.frame)
+    _refuse_unusable(checked.preflight)
+    put_accepted(services.lake, upload_id, checked)
     services.store.set_upload_status([upload_id], "accepted")
     return services.store.upload(upload_id)
 
@@ -100,14 +105,29 @@ def _checked(services: Services, upload: Upload) -> Checked:
     if not keys:
         raise NotFound("The file of this upload is no longer in the lake.", upload_id=upload.upload_id)
     data = services.lake.get(keys[0])
-    how = partial(check_file, options=upload.options, mapping=upload.mapping, purpose=upload.purpose)
-    return CHECKS.submit(how, data, upload.filename).result()
+    how = partial(check_upload, options=upload.options, mapping=upload.mapping, purpose=upload.purpose)
+    return CHECKS.submit(how, data, upload.filename, known=_sold(services)).result()
 
 
-def _refuse_rejected(preflight: Preflight) -> None:
+def _sold(services: Services) -> pl.DataFrame | None:
+    """Stores and products of the published sales, which a table of attributes is compared with."""
+    published = services.published.current
+    if published is None:
+        return None
+    keys = [(series.store, series.product) for series in published.series]
+    return pl.DataFrame(keys, schema={"store": pl.String, "product": pl.String}, orient="row")
+
+
+def _refuse_unusable(preflight: Preflight) -> None:
     if preflight.verdict == "REJECT":
         reasons = [finding.message for finding in preflight.findings if finding.severity == "reject"]
         raise Conflict(f"The file can't be used: {reasons[0] if reasons else 'see its findings'}")
+    if not preflight.rows_used:
+        raise Conflict(
+            f"None of the {preflight.rows_total} rows of the file can be used, so there is nothing to accept: correct "
+            "the rows that are listed with their reasons and upload it again.",
+            rows_rejected=preflight.rows_rejected,
+        )
 
 
 def template(format: Literal["csv", "xlsx"]) -> bytes:

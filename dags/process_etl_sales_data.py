@@ -3,13 +3,14 @@
 
 `collect → validate → clean → split → publish`
 
-1. **collect** takes the uploads that were accepted in the console, the demo chain, or a file by path or URL.
+1. **collect** takes the uploads that were accepted in the console, the demo chain, or a file by path or URL, and the
+   tables of store and product attributes.
 2. **validate** merges them; a later upload wins for the same date, store and product. Rows that the contract left out
    are listed with their reasons.
-3. **clean** makes a row for every period of every series and says what the added ones mean.
-4. **split** cuts train and test in time, and fits category codes, dummies and standardisation on train only.
-5. **publish** writes `train.parquet`, `test.parquet`, `series.parquet` and `data.json` to the object store under the
-   content's hash and moves the pointer last: until then everyone keeps the old snapshot.
+3. **clean** makes a row for every period of every series, says what the added ones mean, and adds the attributes.
+4. **split** cuts train and test in time, fits the standardisation on train only, and gives every category a code.
+5. **publish** writes `train.parquet`, `test.parquet`, `series.parquet`, `data.json` (and `attributes.parquet`) to the
+   object store under the content's hash and moves the pointer last: until then everyone keeps the old snapshot.
 
 The whole run is one MLflow run in the experiment `process_etl_sales_data`: parameters, row counts, rejected rows,
 `data.json`. The same data gives the same `data_version`; every step can be run again.
@@ -56,6 +57,14 @@ def run(step: str) -> dict[str, Any]:
             items={"type": "string"},
             title="Only these uploads",
             description="Upload ids; empty: all accepted ones.",
+        ),
+        "attributes": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Attributes",
+            description="Tables of store or product attributes: upload ids, paths or URLs, the last wins; empty: all "
+            "accepted ones; `none`: none.",
         ),
         "regressors": Param(
             [],

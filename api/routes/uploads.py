@@ -45,10 +45,13 @@ async def upload(
     response: Response,
     services: ServicesDep,
     filename: Annotated[str, Query(min_length=1, max_length=255)],
-    purpose: Annotated[Purpose, Query()] = "training",
+    purpose: Annotated[Purpose | None, Query()] = None,
 ) -> Upload:
     """The file itself is the body (`curl --data-binary @sales.csv`). The answer says what was seen in it; nothing
-    counts as data before it is accepted. A file that is known already is answered by 200 and its first upload."""
+    counts as data before it is accepted. A file that is known already is answered by 200 and its first upload.
+
+    Purposes: `training` (sales), `attributes` (one row per store, per product or per product in a store, with what
+    describes them) and `predict`; left out, the first two are told apart by what is in the file."""
     received = await receive(services, request, filename, purpose)
     response.status_code = 200 if received.duplicate_of else 201
     response.headers["Location"] = f"/v1/uploads/{received.upload_id}"

@@ -132,9 +132,9 @@ class ApiClient:
     def upload(self, upload_id: str) -> Upload:
         return _record(Upload, self._json("GET", f"/v1/uploads/{_part(upload_id)}"))
 
-    def send(self, filename: str, data: bytes, purpose: Purpose = "training") -> Upload:
-        """Bring a file in; the answer holds what was seen in it."""
-        query = {"filename": filename, "purpose": purpose}
+    def send(self, filename: str, data: bytes, purpose: Purpose | None = None) -> Upload:
+        """Bring a file in; the answer holds what was seen in it. Without a purpose it is recognised."""
+        query = _given({"filename": filename, "purpose": purpose})
         headers = {"Content-Type": "application/octet-stream"}
         reply = self._json("POST", "/v1/uploads", params=query, data=data, headers=headers, seconds=FILE_SECONDS)
         return _record(Upload, reply)

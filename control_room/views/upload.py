@@ -22,11 +22,17 @@ from control_room.words import (
     word,
 )
 from ml.errors import ControlRoomError
-from ml.records import ETL_DAG, ROLES, Finding, Mapping, Preflight, ReadOptions, Upload
+from ml.records import ETL_DAG, ROLES, Finding, Mapping, Preflight, Purpose, ReadOptions, Role, Upload
 
 FINDINGS_SHOWN = 10
+KEY_ROLES: tuple[Role, ...] = ("store", "product")
 SEPARATORS = {",": N_("comma  ,"), ";": N_("semicolon  ;"), "\t": N_("tab"), "|": N_("pipe  |")}
 ENCODINGS = ("utf-8", "cp1252", "iso-8859-1", "utf-16")
+HOLDS: dict[Purpose | None, str] = {
+    None: N_("detect it"),
+    "training": N_("sales"),
+    "attributes": N_("attributes of stores or products"),
+}
 DATE_ORDERS = {"ymd": "2026-01-31", "dmy": "31/01/2026", "mdy": "01/31/2026"}
 
 
@@ -74,21 +80,35 @@ def choose_file() -> None:
             max_upload_size=limit,
             key="file",
         )
+        purpose = _purpose()
         _template()
-    if file is not None and st.session_state.get("sent-file") != file.file_id:
-        st.session_state["sent-file"] = file.file_id
-        _send(file.name, file.getvalue())
+    if file is not None and st.session_state.get("sent-file") != (file.file_id, purpose):
+        st.session_state["sent-file"] = (file.file_id, purpose)
+        _send(file.name, file.getvalue(), purpose)
     failed: ControlRoomError | None = st.session_state.get("send-problem")
     if failed is not None:
         parts.problem(failed, "send", still=gettext("The file was not loaded."), retry=False)
         if file is not None and st.button(gettext("Send the file again"), icon=":material/refresh:"):
-            _send(file.name, file.getvalue())
+            _send(file.name, file.getvalue(), purpose)
 
 
-def _send(filename: str, data: bytes) -> None:
+def _purpose() -> Purpose | None:
+    """What the file holds; the first choice is to see for ourselves."""
+    return st.selectbox(
+        gettext("What it holds"),
+        [None, "training", "attributes"],
+        format_func=lambda choice: gettext(HOLDS[choice]),
+        key="purpose",
+        help=gettext(
+            "Attributes describe stores or products once, such as size, type or category: no dates, no sales."
+        ),
+    )
+
+
+def _send(filename: str, data: bytes, purpose: Purpose | None) -> None:
     with st.spinner(gettext("Reading {filename} …").format(filename=parts.plain(filename))):
         try:
-            upload = session.services().api.send(filename, data)
+            upload = session.services().api.send(filename, data, purpose)
         except ControlRoomError as error:
             st.session_state["send-problem"] = error
             return
@@ -167,7 +187,10 @@ def _figures(seen: Preflight) -> None:
         st.metric(gettext("Rows used"), number(seen.rows_used), border=True)
         st.metric(gettext("Rows left out"), number(seen.rows_rejected), border=True)
         st.metric(gettext("Stores × products"), f"{number(seen.stores)} × {number(seen.products)}", border=True)
-        st.metric(gettext("Days missing"), number(seen.missing_days), border=True)
+        if seen.purpose == "attributes":
+            st.metric(gettext("Attributes"), number(len(seen.mapping.regressors)), border=True)
+        else:
+            st.metric(gettext("Days missing"), number(seen.missing_days), border=True)
     if seen.date_from:
         each = {"D": gettext("one row per day"), "W": gettext("one row per week")}.get(seen.frequency or "", "")
         st.caption(f"{span(seen.date_from, seen.date_to)} · {each}".rstrip(" ·"))
@@ -261,8 +284,9 @@ def _mapping(seen: Preflight) -> Mapping | None:
     sure = {(column.role, column.source): column.confidence for column in seen.columns}
     samples = {column.source: ", ".join(column.sample[:2]) for column in seen.columns}
     roles: dict[str, str] = {}
+    attributes = seen.purpose == "attributes"
     with st.grid(min_column_width=200):
-        for role in ROLES:
+        for role in KEY_ROLES if attributes else ROLES:
             chosen = seen.mapping.roles.get(role)
             label = word(ROLE_NAMES, role)
             if chosen and (role, chosen) in sure:
@@ -276,11 +300,13 @@ def _mapping(seen: Preflight) -> Mapping | None:
             if source:
                 roles[role] = source
     regressors = st.multiselect(
-        gettext("Known in advance and used by the model"),
+        gettext("Attributes used by the model") if attributes else gettext("Known in advance and used by the model"),
         sources,
         default=[name for name in seen.mapping.regressors if name in sources],
         placeholder=gettext("none"),
-        help=gettext("Columns whose future values you will know when you predict, such as a planned campaign."),
+        help=gettext("Columns that describe a store or product and do not change from day to day.")
+        if attributes
+        else gettext("Columns whose future values you will know when you predict, such as a planned campaign."),
     )
     return Mapping(roles=roles, regressors=tuple(name for name in regressors if name not in roles.values()))
 
@@ -308,10 +334,12 @@ def _accept(upload: Upload) -> None:
     api = session.services().api
     with st.container(horizontal=True):
         if st.button(
-            gettext("Accept as training data"),
+            gettext("Accept these attributes")
+            if upload.purpose == "attributes"
+            else gettext("Accept as training data"),
             type="primary",
             icon=":material/task_alt:",
-            disabled=upload.preflight.verdict == "REJECT" or upload.status != "received",
+            disabled=not _acceptable(upload),
             key="accept",
         ):
             done = parts.attempt(lambda: api.accept(upload.upload_id), "accept")
@@ -328,6 +356,11 @@ def _accept(upload: Upload) -> None:
                     icon=":material/download:",
                     on_click="ignore",
                 )
+
+
+def _acceptable(upload: Upload) -> bool:
+    seen = upload.preflight
+    return upload.status == "received" and seen.verdict != "REJECT" and seen.rows_used > 0
 
 
 def _rejected_of(upload_id: str, form: Any) -> Any:
@@ -411,6 +444,7 @@ def _upload_frame(uploads: tuple[Upload, ...]) -> pd.DataFrame:
                 gettext("File"): item.filename,
                 gettext("State"): state(UPLOAD_STATES, item.status)[1],
                 gettext("Loaded"): moment(item.created_at),
+                gettext("Holds"): gettext(HOLDS.get(item.purpose, item.purpose)),
                 gettext("Days"): span(item.preflight.date_from, item.preflight.date_to),
                 gettext("Rows used"): number(item.preflight.rows_used),
                 gettext("Rows left out"): number(item.preflight.rows_rejected),

@@ -205,7 +205,7 @@ class Forecaster:
     def _offset(self, ahead: int) -> int:
         """How far back the newest sale lies that a row beyond the horizon may use; 0 within it, -1 for the past.
 
-        Whole horizons (in whole seasons), so that many dates share one table.
+        Quarters of the horizon in whole seasons, further out whole horizons, so that many dates share one table.
         """
         if ahead < 1:
             return -1
@@ -216,7 +216,8 @@ class Forecaster:
         if ahead > furthest:
             limit = self.origin + step(self.frequency) * furthest
             raise InputError(f"The date lies too far ahead: the history answers dates up to {limit}.", field="date")
-        wide = -(-self.horizon // w.season) * w.season
+        reach = self.horizon if ahead > 2 * self.horizon else -(-self.horizon // 4)
+        wide = -(-reach // w.season) * w.season
         return min(-(-ahead // wide) * wide, furthest)
 
     def _table(self, block: int, offset: int, part: pl.DataFrame) -> pl.DataFrame:

@@ -16,6 +16,7 @@ MOST = 200  # siblings: more change a mean of features no further
 UNITS = ("level", "seasonal_naive", "moving_average")
 STORE_FEATURES = ("r_store_trend", "r_store_size")
 LEAST_LEVEL = 0.01
+ROUNDS = 25  # of proportional fitting; chains whose stores share products are there after three
 
 
 class Siblings:
@@ -103,10 +104,19 @@ class Siblings:
 
 
 def _store_factors(levels: pl.DataFrame) -> pl.DataFrame:
-    """Sales of each store over what the same products sell in a mean store; sums, so that small sellers do no harm."""
-    mean = levels.with_columns(_mean=pl.col("level").mean().over("product"))
-    factor = pl.col("level").sum() / pl.col("_mean").sum()
-    return mean.group_by("store", maintain_order=True).agg(factor=factor.clip(lower_bound=LEAST_LEVEL))
+    """How many times the sales of a mean store each one has, product by product.
+
+    The maximum-likelihood fit of level = product × store for Poisson counts, by iterative proportional fitting (Deming
+    & Stephan 1940): sums, so that small sellers do no harm, and a product that one store alone sells tells nothing.
+    """
+    found = levels.with_columns(factor=pl.lit(1.0))
+    for _ in range(ROUNDS):
+        product = (pl.col("level").sum() / pl.col("factor").sum()).over("product")
+        found = found.with_columns(_product=product)
+        store = (pl.col("level").sum() / pl.col("_product").sum()).over("store")
+        found = found.with_columns(factor=store.fill_nan(1.0).clip(lower_bound=LEAST_LEVEL))
+    factors = found.group_by("store", maintain_order=True).agg(pl.col("factor").first())
+    return factors.with_columns(pl.col("factor") / pl.col("factor").mean())
 
 
 def _with_store(found: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:

@@ -61,8 +61,8 @@ class SupportTable:
         promoted = pl.col("promotion") > 0 if columns.promotion else pl.lit(False)
         past = known.select(*SERIES, price.cast(pl.Float64).alias("price"), promoted.fill_null(False).alias("promoted"))
         self._past = past.group_by(*SERIES, "promoted", "price").agg(periods=pl.len()).collect()
-        self._limits = _limits(known, columns.regressors)
-        self._words = {name: known.select(pl.col(name).drop_nulls().unique()).collect()[name] for name in columns.text}
+        self._limits = _limits(state, columns.regressors)
+        self._words = {name: state[name].drop_nulls().unique() for name in columns.text}
 
     # -- similar periods
 
@@ -143,7 +143,7 @@ class SupportTable:
             margin = ROUNDING * max(abs(low), abs(high))
             masks[name] = ~rows[name].cast(pl.Float64).is_between(low - margin, high + margin)
         for name, words in self._words.items():
-            masks[name] = ~rows[name].is_in(words)
+            masks[name] = ~rows[name].is_in(words.implode())
         if not masks:
             return pl.Series("outside", [[]] * rows.height, dtype=pl.List(pl.String))
         flags = pl.DataFrame({name: mask.fill_null(False) for name, mask in masks.items()})
@@ -166,13 +166,9 @@ class SupportTable:
         return asked.select(masks)
 
 
-def _limits(known: pl.LazyFrame, names: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    if not names:
-        return {}
-    of = [pl.col(n).cast(pl.Float64).min().alias(f"{n} low") for n in names]
-    of += [pl.col(n).cast(pl.Float64).max().alias(f"{n} high") for n in names]
-    seen = known.select(of).collect().row(0, named=True)
-    return {n: (seen[f"{n} low"], seen[f"{n} high"]) for n in names if seen[f"{n} low"] is not None}
+def _limits(state: pl.DataFrame, names: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    known = [name for name in names if state[name].count()]
+    return {name: (float(state[name].min()), float(state[name].max())) for name in known}  # type: ignore[arg-type]
 
 
 def _index(past: pl.DataFrame, keys: list[str], value: str) -> tuple[pl.DataFrame, Counts, Array]:

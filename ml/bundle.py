@@ -1,8 +1,9 @@
 """A model on disk: written once, verified whole, never a pickle.
 
 ``manifest.json`` (how the model was made and the SHA-256 of every other file), the model's own files,
-``intervals.json``, ``state.parquet`` (recent history per series), ``attributes.parquet`` (where the model uses static
-attributes), ``golden.json`` (rows and the answers they must get).
+``intervals.json``, ``sums.json`` (intervals of totals; bundles from before there were any have none),
+``state.parquet`` (recent history per series), ``attributes.parquet`` (where the model uses static attributes),
+``golden.json`` (rows and the answers they must get).
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from ml.errors import BundleDamaged
 from ml.intervals import Intervals
 from ml.models import Model, load_model
 from ml.records import Manifest
+from ml.sums import Sums
 
 MANIFEST = "manifest.json"
-STATE, INTERVALS, GOLDEN = "state.parquet", "intervals.json", "golden.json"
+STATE, INTERVALS, SUMS, GOLDEN = "state.parquet", "intervals.json", "sums.json", "golden.json"
 ATTRIBUTES = "attributes.parquet"
 NOT_HASHED = (MANIFEST,)
 
@@ -37,6 +39,7 @@ class Bundle:
     golden: list[dict[str, Any]]
     fingerprint: str
     attributes: pl.DataFrame | None = None
+    sums: Sums | None = None
 
 
 def sha256(data: bytes) -> str:
@@ -51,6 +54,7 @@ def write_bundle(
     state: pl.DataFrame,
     golden: Callable[[Bundle], list[dict[str, Any]]],
     attributes: pl.DataFrame | None = None,
+    sums: Sums | None = None,
 ) -> Bundle:
     """Write everything, the golden rows (which ``golden`` computes with the bundle itself) and the manifest last.
 
@@ -59,6 +63,8 @@ def write_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder)
     (folder / INTERVALS).write_text(intervals.to_json())
+    if sums is not None:
+        (folder / SUMS).write_text(sums.to_json())
     state.write_parquet(folder / STATE, compression="zstd")
     if attributes is not None:
         attributes.write_parquet(folder / ATTRIBUTES, compression="zstd")
@@ -94,6 +100,7 @@ def load_bundle(folder: Path) -> Bundle:
             golden=json.loads((folder / GOLDEN).read_text()),
             fingerprint=sha256(raw),
             attributes=pl.read_parquet(folder / ATTRIBUTES) if ATTRIBUTES in manifest.files else None,
+            sums=Sums.from_json((folder / SUMS).read_text()) if SUMS in manifest.files else None,
         )
     except (OSError, KeyError, ValueError) as error:
         raise BundleDamaged(f"{folder.name}: {error}") from error

@@ -20,6 +20,7 @@ from ml.records import RETRAIN_DAG, Evaluation, Manifest, Recipe, Snapshot
 from ml.registry import EVALUATION
 from ml.splits import Split, default_blocks, rolling_origins
 from ml.succession import seed_of, trials_of
+from ml.sums import Sums
 from ml.training import Data, backtest, build_tables, train_until
 from ml.tuning import SAMPLE, score, tune, tuning_split
 
@@ -124,7 +125,7 @@ def train(c: Context) -> Json:
         path = Path(folder) / "bundle"
         made = write_bundle(
             path, _manifest(data, found, recipe), model, intervals, state, lambda b: Forecaster(b).golden_rows(),
-            attributes=load_attributes(c.lake, found),
+            attributes=load_attributes(c.lake, found), sums=Sums.fit(rows),
         )  # fmt: skip
         forecaster = Forecaster(made)
         example = forecaster.next_days([], [], 1).head(5).to_pandas()
@@ -181,6 +182,8 @@ def _tags(fingerprint: str, recipe: Recipe, found: Snapshot, evaluation: Evaluat
         "fingerprint": fingerprint,
         "kind": recipe.kind,
         "data_version": found.data_version,
+        if m.pinball is not None:
+            found[f"{name}_pinball"] = m.pinball
         "trained_until": str(found.date_to),
         "metric.wape": f"{mine.wape:.6f}",
         "metric.bias": f"{mine.bias:.6f}",

@@ -10,7 +10,8 @@ import polars as pl
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from ml.intervals import Intervals
-from ml.records import LEVELS, Evaluation, Fold, Metrics, Segment
+from ml.records import LEVELS, Evaluation, Fold, Metrics, Segment, SumCoverage
+from ml.sums import held_out
 
 MIN_SEGMENT_ROWS = 50
 MAX_SEGMENTS = 40
@@ -36,8 +37,11 @@ def rmspe(y: np.ndarray, forecast: np.ndarray) -> float:
     return float(np.sqrt(np.mean(((y[sold] - forecast[sold]) / y[sold]) ** 2)))
 
 
-def measure(y: np.ndarray, forecast: np.ndarray, coverage: dict[str, float] | None = None) -> Metrics:
-    """All metrics of one model on one set of rows (sales and forecast in units)."""
+def measure(y: np.ndarray, forecast: np.ndarray, held_out: pl.DataFrame | None = None) -> Metrics:
+    """All metrics of one model on one set of rows (sales and forecast in units).
+
+    ``held_out``: the same rows from :func:`held_out_intervals`, for what intervals are judged by.
+    """
     if not len(y):
         raise ValueError("no rows to measure")
     total = float(np.abs(y).sum())
@@ -49,7 +53,8 @@ def measure(y: np.ndarray, forecast: np.ndarray, coverage: dict[str, float] | No
         rmse=float(root_mean_squared_error(y, forecast)),
         mae=float(mean_absolute_error(y, forecast)),
         rmspe=None if math.isnan(share) else share,
-        coverage=coverage or {},
+        coverage={} if held_out is None else {str(lv): float(held_out[f"in_{lv}"].mean()) for lv in LEVELS},  # type: ignore[arg-type]
+        pinball=None if held_out is None else float(held_out["pinball"].mean()),  # type: ignore[arg-type]
     )
 
 
@@ -57,24 +62,58 @@ def _or_zero(value: float) -> float:
     return 0.0 if math.isnan(value) else value
 
 
-def held_out_coverage(rows: pl.DataFrame, name: str) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """Share of actuals inside the interval that the *other* folds' residuals give: overall and per fold.
+def pinball(y: np.ndarray, quantiles: dict[float, np.ndarray]) -> np.ndarray:
+    """Pinball loss per row, in units, as the mean over the quantiles (Koenker & Bassett 1978).
+
+    Examples
+    --------
+    >>> pinball(np.array([10.0, 10.0]), {0.9: np.array([8.0, 12.0])}).round(3).tolist()
+    [1.8, 0.2]
+    """
+    losses = [np.maximum(q * (y - value), (q - 1) * (y - value)) for q, value in quantiles.items()]
+    return np.mean(losses, axis=0)
+
+
+def held_out_intervals(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The rows with ``in_80`` and ``in_95``, whether the sales lie inside the interval that the *other* folds'
+    residuals give, and ``pinball``, the loss of the row's quantiles in units.
 
     With a single fold the even dates calibrate for the odd ones and the other way round.
     """
     group = rows["fold"] if rows["fold"].n_unique() > 1 else (rows["date"].dt.ordinal_day() % 2)
-    inside: dict[str, list[np.ndarray]] = {str(level): [] for level in LEVELS}
-    per_fold = []
+    parts = []
     for value in sorted(group.unique()):
-        own, other = rows.filter(group == value), rows.filter(group != value)
+        own = rows.filter(group == value)
+        other = rows.filter(group != value) if group.n_unique() > 1 else own  # one date: nothing else to learn from
         intervals = Intervals.fit(other[name].to_numpy(), other["y"].to_numpy(), other["block"].to_numpy())
-        bounds = intervals.bounds(own[name].to_numpy(), own["block"].to_numpy())
-        y = own["y"].to_numpy()
-        hits = {str(lv): (y >= bounds[lv][0] - 1e-9) & (y <= bounds[lv][1] + 1e-9) for lv in LEVELS}
-        per_fold.append({level: float(hit.mean()) for level, hit in hits.items()})
-        for level, hit in hits.items():
-            inside[level].append(hit)
-    return {level: float(np.concatenate(hit).mean()) for level, hit in inside.items()}, per_fold
+        parts.append(own.with_columns(**_judged(intervals, own, name)))
+    return pl.concat(parts)
+
+
+def _judged(intervals: Intervals, own: pl.DataFrame, name: str) -> dict[str, pl.Series]:
+    forecast, y, block = own[name].to_numpy(), own["y"].to_numpy(), own["block"].to_numpy()
+    bounds = intervals.bounds(forecast, block)
+    inside = {f"in_{lv}": (y >= low - 1e-9) & (y <= high + 1e-9) for lv, (low, high) in bounds.items()}
+    loss = pinball(y, intervals.quantiles(forecast, block))
+    return {key: pl.Series(values) for key, values in {**inside, "pinball": loss}.items()}
+
+
+def held_out_sums(rows: pl.DataFrame, name: str) -> tuple[SumCoverage, ...]:
+    """How often sums of each kind lie inside the interval that the other folds give; none with a single fold."""
+    found = held_out(rows, name)
+    if found.is_empty():
+        return ()
+    inside = [
+        ((pl.col("y") >= pl.col(f"low_{lv}") - 1e-9) & (pl.col("y") <= pl.col(f"high_{lv}") + 1e-9))
+        .mean()
+        .alias(str(lv))
+        for lv in LEVELS
+    ]
+    kinds = found.group_by("kind", maintain_order=True).agg(pl.len().alias("sums"), *inside)
+    return tuple(
+        SumCoverage(kind=row["kind"], sums=row["sums"], coverage={str(lv): row[str(lv)] for lv in LEVELS})
+        for row in kinds.iter_rows(named=True)
+    )
 
 
 def evaluate(rows: pl.DataFrame, models: Sequence[str], data_version: str) -> Evaluation:
@@ -83,16 +122,14 @@ def evaluate(rows: pl.DataFrame, models: Sequence[str], data_version: str) -> Ev
     ``rows``: the result of :func:`ml.training.backtest`.
     """
     y = rows["y"].to_numpy()
-    overall, fold_coverage = {}, {}
-    for name in models:
-        coverage, fold_coverage[name] = held_out_coverage(rows, name)
-        overall[name] = measure(y, rows[name].to_numpy(), coverage)
+    overall = {name: measure(y, rows[name].to_numpy(), held_out_intervals(rows, name)) for name in models}
     return Evaluation(
         data_version=data_version,
         folds=tuple(_fold(part, models) for _, part in sorted(rows.group_by("fold"), key=lambda item: item[0])),
         overall=overall,
         segments=tuple(_segments(rows, models)),
         weekly_gain=tuple(_weekly_gain(rows, models)),
+        sums=held_out_sums(rows, "challenger") if "challenger" in models else (),
     )
 
 

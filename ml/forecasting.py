@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,7 @@ from ml.bundle import Bundle
 from ml.calendar import holiday_flags
 from ml.cleaning import step
 from ml.encoding import add_codes
-from ml.errors import InputError
+from ml.errors import InputError, NotEnoughData
 from ml.explain import as_lists, grouped, sentence
 from ml.features import KEY, SERIES, WINDOWS, Columns, closed_mask, history_features, known_features
 from ml.models import Inputs
@@ -291,6 +292,34 @@ class Forecaster:
                 pl.Series(f"high_{level}", np.where(shut, 0.0, high)),
             )
         return self._finished(out)
+
+    def totals(self, forecast: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
+        """Totals of forecast rows per group, with intervals of the sums.
+
+        Parameters
+        ----------
+        forecast
+            The result of :meth:`forecast`, or any frame with ``date, store, product, prediction`` and, as far as
+            they are there, ``low_80 … high_95``; one row per date, store and product.
+        by
+            Columns that make a group: ``date``, ``week`` (the Monday of the calendar week), ``store``, ``product`` or
+            any other column; none for one total of everything.
+
+        Returns
+        -------
+        One row per group: ``by``, ``prediction`` and ``low_80, high_80, low_95, high_95``, in units.
+
+        Raises
+        ------
+        NotEnoughData
+            The model was trained before bundles kept what intervals of totals need.
+        """
+        if self.bundle.sums is None:
+            raise NotEnoughData("This model has no intervals of totals: run retrain_sales_model once.")
+        ahead = ((pl.col("date") - pl.lit(self.origin)).dt.total_days() / step(self.frequency).days).ceil()
+        rows = forecast.with_columns(ahead=ahead.cast(pl.Int64), week=pl.col("date").dt.truncate("1w"))
+        blocks = [block_of(a, self.manifest.recipe.blocks) for a in rows["ahead"].to_list()]
+        return self.bundle.sums.bounds(rows.with_columns(block=pl.Series(blocks, dtype=pl.Int64)), by)
 
     def _featured(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows with all features, in their order; ``_row`` counts them, ``_shut`` marks those that never sell."""

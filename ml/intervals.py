@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 from scipy.stats import t as student
 
 from ml.records import LEVELS
@@ -26,6 +27,7 @@ from ml.records import LEVELS
 MIN_BIN = 200  # residuals in a bin: the 2.5 % quantile of fewer is a handful of rows
 MAX_BINS = 12
 MIN_BLOCK = 80  # residuals of one horizon block: where one has fewer, it takes those of all blocks
+SIDED = 40  # independent residuals that it takes to tell both tails apart
 QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
 
 Array = np.ndarray
@@ -43,6 +45,28 @@ def row_scale(forecast: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class Few:
+    """What is known of scaled residuals that go together.
+
+    ``free``: how many independent ones they are worth; ``prior``: with how many residuals of size 1 the knowledge
+    counts that the scale is their deviation.
+    """
+
+    free: float
+    prior: float
+
+    @property
+    def freedom(self) -> float:
+        return self.free + self.prior
+
+    def widening(self, q: float) -> float:
+        """Factor on an empirical quantile, as a Student t is wider than a normal distribution."""
+        if q == 0.5:
+            return 1.0
+        return float(student.ppf(q, self.free) / norm.ppf(q) * np.sqrt(1 + 1 / self.free))
+
+
+@dataclass(frozen=True)
 class Bins:
     """Bounds of the scaled residual by size of the forecast.
 
@@ -53,16 +77,15 @@ class Bins:
     table: Table
 
     @classmethod
-    def fit(cls, forecast: Array, actual: Array, scale: Array, *, prior: float = 0.0) -> Bins:
+    def fit(cls, forecast: Array, actual: Array, scale: Array, *, few: Few | None = None) -> Bins:
         """Learn from held-out forecasts and what was sold, in units, and the ``scale`` of each residual, in units.
 
-        ``prior``: with how many residuals of size 1 the knowledge counts that ``scale`` is the deviation; 0 when it
-        is no more than a yardstick.
+        ``few``: what is known of residuals that go together; left out, each of them counts in full.
         """
         order = np.argsort(forecast, kind="stable")
         table: Table = {}
         for members in np.array_split(order, int(np.clip(len(order) // MIN_BIN, 1, MAX_BINS))):
-            for name, value in _fit_bin(forecast[members], actual[members], scale[members], prior).items():
+            for name, value in _fit_bin(forecast[members], actual[members], scale[members], few).items():
                 table.setdefault(name, []).append(value)
         return cls(table)
 
@@ -83,18 +106,35 @@ class Bins:
         return {q: np.clip(forecast + self.at(quantile_name(q), forecast) * scale, 0, None) for q in QUANTILES}
 
 
-def _fit_bin(forecast: Array, actual: Array, scale: Array, prior: float) -> dict[str, float]:
+def _fit_bin(forecast: Array, actual: Array, scale: Array, few: Few | None) -> dict[str, float]:
     residual = (actual - forecast) / scale
     found = {"centre": float(forecast.mean()), "spread": float(np.sqrt(np.mean(residual**2)))}
+    if few and few.free < SIDED:
+        return found | _even_bounds(np.abs(residual), few)
     for q in QUANTILES:
         # A residual of -forecast / scale means sales of 0; the lowest of the bin brings the bound of all rows to 0.
         zero = _is_zero(actual, q)
-        found[quantile_name(q)] = float((-forecast / scale).min()) if zero else _quantile(residual, q, prior)
+        found[quantile_name(q)] = float((-forecast / scale).min()) if zero else _quantile(residual, q, few)
     for level in LEVELS:
         low = found[quantile_name((1 - level / 100) / 2)]
         found[f"low_{level}"] = low
         not_below = (residual > low) | (forecast + low * scale <= 0)
-        found[f"high_{level}"] = _upper(residual, not_below, level / 100, prior)
+        found[f"high_{level}"] = _upper(residual, not_below, level / 100, few)
+    return found
+
+
+def _even_bounds(size: Array, few: Few) -> dict[str, float]:
+    """Bounds as far below as above: a few origins that all erred to one side say little about the next one's side."""
+    found = {quantile_name(0.5): 0.0}
+    for level in LEVELS:
+        q = (1 + level / 100) / 2
+        rank = math.ceil((len(size) + 1) * level / 100)
+        known = rank <= len(size)
+        high = np.sort(size)[rank - 1] * few.widening(q) if known else max(size.max(), _next_value(size, q, few))
+        for name in (f"high_{level}", quantile_name(q)):
+            found[name] = float(high)
+        for name in (f"low_{level}", quantile_name(1 - q)):
+            found[name] = -float(high)
     return found
 
 
@@ -103,35 +143,35 @@ def _is_zero(actual: Array, q: float) -> bool:
     return bool((actual <= 0).sum() >= math.floor((len(actual) + 1) * q) >= 1)
 
 
-def _upper(residual: Array, not_below: Array, level: float, prior: float) -> float:
+def _upper(residual: Array, not_below: Array, level: float, few: Few | None) -> float:
     """The bound that, with the lower one, holds as many of all residuals as the level asks for."""
     n, tail = len(residual), (1 - level) / 2
     rank = math.ceil((n + 1) * level)
     if rank > not_below.sum() or math.floor((n + 1) * tail) < 1:
-        return max(_quantile(residual, 1 - tail, prior), float(residual.max()))
-    return float(np.sort(residual[not_below])[rank - 1])
+        return max(_quantile(residual, 1 - tail, few), float(residual.max()))
+    return float(np.sort(residual[not_below])[rank - 1]) * (few.widening(1 - tail) if few else 1.0)
 
 
-def _quantile(residual: Array, q: float, prior: float) -> float:
+def _quantile(residual: Array, q: float, few: Few | None) -> float:
     """Conformal quantile: the ceil((n + 1) q)-th smallest value above the median, mirrored below it."""
     if q < 0.5:
-        return -_quantile(-residual, 1 - q, prior)
+        return -_quantile(-residual, 1 - q, few)
     rank = math.ceil((len(residual) + 1) * q)
     if rank <= len(residual):
-        return float(np.sort(residual)[rank - 1])
-    return max(float(residual.max()), _next_value(residual, q, prior))
+        return float(np.sort(residual)[rank - 1]) * (few.widening(q) if few else 1.0)
+    return max(float(residual.max()), _next_value(residual, q, few))
 
 
-def _next_value(residual: Array, q: float, prior: float) -> float:
+def _next_value(residual: Array, q: float, few: Few | None) -> float:
     """Quantile of the next residual after a few: Student t with their mean square (Geisser 1993, section 2.2).
 
     Around 0, not around their mean: the few come from one or two origins and share their error with each other, not
     with the next.
     """
-    n, squares = len(residual), float(np.sum(residual**2))
-    if prior:
-        return float(student.ppf(q, n + prior) * np.sqrt((squares + prior) / (n + prior)))
-    return float(student.ppf(q, max(1, n - 1)) * np.sqrt(squares / n * (1 + 1 / n)))
+    n, square = len(residual), float(np.mean(residual**2))
+    if few:
+        return float(student.ppf(q, few.freedom) * np.sqrt((few.free * square + few.prior) / few.freedom))
+    return float(student.ppf(q, max(1, n - 1)) * np.sqrt(square * (1 + 1 / n)))
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,8 @@ class SalesPoint(Record):
 class Metrics(Record):
     """Accuracy on one set of rows. ``wape`` = sum|y-f|/sum y; ``bias`` = sum(f-y)/sum y; shares, not percent.
 
-    ``coverage`` maps the interval level (80, 95) to the share of actuals inside it.
+    ``coverage`` maps the interval level (80, 95) to the share of actuals inside it. ``pinball``: mean loss of the
+    quantiles 2.5, 10, 50, 90 and 97.5 %, in units. Both on rows that the intervals had not seen.
     """
 
     rows: int
@@ -207,6 +208,7 @@ class Metrics(Record):
     mae: float
     rmspe: float | None = None
     coverage: dict[str, float] = Field(default_factory=dict)
+    pinball: float | None = None
 
 
 class Fold(Record):
@@ -226,6 +228,18 @@ class Segment(Record):
     wape: dict[str, float]
 
 
+class SumCoverage(Record):
+    """How often the challenger's intervals of totals held what was sold, on folds that they had not seen.
+
+    ``kind``: over what a total runs (``series``, ``store``, ``product``, ``all``) / how long (``period``, ``week``,
+    which is four periods of weekly data, ``horizon``); ``sums``: how many there were.
+    """
+
+    kind: str
+    sums: int
+    coverage: dict[str, float]
+
+
 class Evaluation(Record):
     """All models on the same rolling-origin rows. Model names: challenger, champion, seasonal_naive, …"""
 
@@ -234,6 +248,7 @@ class Evaluation(Record):
     overall: dict[str, Metrics]
     segments: tuple[Segment, ...] = ()
     weekly_gain: tuple[tuple[str, float], ...] = ()
+    sums: tuple[SumCoverage, ...] = ()
 
 
 class Gate(Record):
@@ -463,10 +478,26 @@ class TaskState(Record):
 
 class Run(Record):
     """One run of a DAG."""
+class Total(Record):
+    """Sales added up over rows, with the interval of the sum (which is not the sum of the rows' intervals)."""
+
+    date_from: dt.date
+    date_to: dt.date
+    prediction: float
+    interval: dict[str, tuple[float, float]]
+
+
+
+    """Every row, and totals over the chosen series: ``whole`` over all dates, ``by_date`` per date.
+
+    A model trained before intervals of totals existed has none: then ``whole`` is null and ``by_date`` empty.
+    """
 
     dag_id: str
     run_id: str
     state: str
+    whole: Total | None = None
+    by_date: tuple[Total, ...] = ()
     started_at: dt.datetime | None
     ended_at: dt.datetime | None
     conf: dict[str, Any] = Field(default_factory=dict)

@@ -19,6 +19,7 @@ from ml.forecasting import Forecaster, tail_of
 from ml.intervals import Intervals
 from ml.records import Manifest, Recipe
 from ml.splits import Split, rolling_origins
+from ml.sums import Sums
 from ml.training import Data, Table, backtest, build_tables, train_until
 from ml.tuning import KNOWN_GOOD
 
@@ -97,6 +98,7 @@ def write_test_bundle(folder: Path, chain: Chain, judged: pl.DataFrame, recipe: 
         Intervals.fit(rows["challenger"], rows["y"], rows["block"]),
         tail_of(chain.panel.frame, "D", 28),
         lambda draft: Forecaster(draft).golden_rows(),
+        sums=Sums.fit(judged),
     )
 
 

@@ -78,6 +78,51 @@ def test_a_refused_file_cannot_be_accepted(bare):
     assert first.message in reply.json()["detail"]
 
 
+def test_a_file_without_a_usable_row_cannot_be_accepted(bare):
+    made = sent(bare, b"date,store,product,sales\n2026-01-05,S01,P001,-4\n2026-01-06,S01,P001,many\n")
+    assert (made.preflight.verdict, made.preflight.rows_used) == ("ROWS", 0)
+    reply = bare.post(f"/v1/uploads/{made.upload_id}/accept")
+    assert reply.status_code == 409
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert reply.json()["code"] == "conflict"
+    assert "None of the 2 rows of the file can be used" in reply.json()["detail"]
+    assert bare.get(f"/v1/uploads/{made.upload_id}").json()["status"] == "received"
+    assert not bare.services.lake.exists(f"accepted/{made.upload_id}.parquet")
+
+
+STORES = b"tienda;m2;tipo\nS01;120,5;calle\nS02;300;centro\nS03;90;calle\n"
+
+
+def test_a_table_of_attributes_is_recognised_and_accepted(bare):
+    made = Upload.model_validate(bare.post("/v1/uploads", params={"filename": "t.csv"}, content=STORES).json())
+    assert (made.purpose, made.preflight.purpose, made.preflight.verdict) == ("attributes", "attributes", "FIX")
+    assert made.preflight.mapping.regressors == ("m2", "tipo")
+    again = bare.post("/v1/uploads", params={"filename": "t.csv"}, content=STORES)
+    assert (again.status_code, again.json()["duplicate_of"]) == (200, made.upload_id)
+    mapping = {"roles": {"store": "tienda"}, "regressors": ["m2"]}
+    checked = bare.post(f"/v1/uploads/{made.upload_id}/check", json={"mapping": mapping})
+    assert checked.json()["preflight"]["mapping"]["regressors"] == ["m2"]
+    assert bare.post(f"/v1/uploads/{made.upload_id}/accept").json()["status"] == "accepted"
+    used = bare.services.lake.get_frame(f"attributes/{made.upload_id}.parquet")
+    assert used.to_dict(as_series=False) == {"store": ["S01", "S02", "S03"], "m2": [120.5, 300.0, 90.0]}
+    assert not bare.services.lake.exists(f"accepted/{made.upload_id}.parquet")
+
+
+def test_the_purpose_that_was_given_counts(bare):
+    data = STORES.replace(b"S01", b"S11")
+    as_sales = sent(bare, data)
+    assert (as_sales.purpose, as_sales.preflight.verdict) == ("training", "REJECT")
+    assert sent(bare, data, purpose="attributes").preflight.verdict == "FIX"
+
+
+def test_attributes_are_compared_with_the_sales_there_are(served):
+    known = served.get("/v1/catalog").json()["stores"]
+    data = f"store,m2\n{known[0]},120\nnowhere,90\n".encode()
+    found = sent(served, data, purpose="attributes").preflight.findings
+    said = {f.code: (f.count, f.facts["value"]) for f in found if f.code in ("attribute_unsold", "attribute_lacking")}
+    assert said == {"attribute_unsold": (1, "nowhere"), "attribute_lacking": (len(known) - 1, sorted(known)[1])}
+
+
 def test_a_file_to_predict_needs_no_acceptance(bare):
     made = sent(bare, b"date,store,product\n2026-02-01,S01,P001\n", purpose="predict")
     assert made.preflight.verdict == "OK"

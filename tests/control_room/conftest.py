@@ -25,6 +25,7 @@ from control_room.clients.mlflow import ExperimentRun
 from ml import records as r
 from ml.errors import Conflict, ControlRoomError, NoChampion, NoData, NotFound, ServiceDown
 from ml.settings import Settings
+from ml.sidetable import check_attributes
 
 HOME = Path(__file__).resolve().parents[2] / "control_room" / "Home.py"
 PAGES = ("upload", "predict", "history", "experiments", "retrain")
@@ -40,6 +41,16 @@ def sold(day: dt.date, scale: float = 1.0) -> float:
     return round(
         scale * (120 + 35 * math.sin(day.toordinal() * 2 * math.pi / 7) + 12 * math.cos(day.toordinal() / 9)), 1
     )
+
+
+def why(day: dt.date) -> r.Explanation:
+    drivers = (r.Contribution(group="promotion", units=21.5), r.Contribution(group="weekday", units=-9.0))
+    made = answer(day)
+    return r.Explanation(
+        date=day, store=made.store, product=made.product, prediction=made.prediction, unit=made.unit,
+        base=made.prediction - 12.5, contributions=drivers, sentence="mixed", drivers=drivers, model=made.model,
+        data_version=made.data_version,
+    )  # fmt: skip
 
 
 def answer(day: dt.date, store: str = "S01", product: str = "P001", **changes: Any) -> r.Answer:
@@ -163,6 +174,12 @@ def upload(upload_id: str, filename: str, status: r.UploadStatus, verdict: r.Ver
         upload_id=upload_id, filename=filename, bytes=48_211, sha256="ab" * 32, status=status, purpose="training",
         created_at=NOW - DAY, preflight=preflight(filename, verdict),
     )  # fmt: skip
+
+
+def attributes(upload_id: str, filename: str) -> r.Upload:
+    """A table of attributes, as the reader itself sees it."""
+    seen = check_attributes(b"tienda;m2;tipo\nS01;120;calle\nS02;300;centro\nS03;90;calle\n", filename).preflight
+    return upload(upload_id, filename, "received").model_copy(update={"purpose": "attributes", "preflight": seen})
 
 
 RETRAIN_TASKS = ("snapshot", "tune", "train", "backtest", "decide", "promote", "confirm")
@@ -291,6 +308,11 @@ class FakeApi:
         self._needs_champion()
         return tuple(answer(row.date, row.store or "S01", row.product or "P001") for row in rows)
 
+    def explain(self, rows: list[r.PredictionInput], model: str = "champion") -> Any:
+        self.world.asked("api", "explain")
+        self._needs_champion()
+        return tuple(why(row.date) for row in rows)
+
     def predict_file(self, data: bytes, format: str, model: str = "champion") -> Any:
         self.world.asked("api", "predict_file")
         self._needs_champion()
@@ -328,9 +350,11 @@ class FakeApi:
             raise NotFound("there is no such upload")
         return self.world.uploads[upload_id]
 
-    def send(self, filename: str, data: bytes, purpose: str = "training") -> r.Upload:
+    def send(self, filename: str, data: bytes, purpose: r.Purpose | None = None) -> r.Upload:
         self.world.asked("api", "send")
         self.world.uploads["new"] = upload("new", filename, "received")
+        if purpose == "attributes":
+            self.world.uploads["new"] = attributes("new", filename)
         return self.world.uploads["new"]
 
     def check(self, upload_id: str, options: r.ReadOptions, mapping: r.Mapping | None) -> r.Upload:

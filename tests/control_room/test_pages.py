@@ -183,6 +183,29 @@ def test_text_of_a_file_stays_text(console):
     assert r"\=1\+1 \!\[x\]" in shown or r"=1\+1 \!\[x\]" in shown
 
 
+def test_attributes_are_sent_as_what_the_person_says_they_are(console, world, said):
+    app = console("upload")
+    app.selectbox(key="purpose").set_value("attributes")
+    app.file_uploader(key="file").upload("tiendas.csv", b"tienda;m2\nS01;120\n", "text/csv").run()
+    assert not app.exception
+    assert world.uploads["new"].purpose == "attributes"
+    assert "Attributes" in [metric.label for metric in app.metric]
+    assert app.button(key="accept").label == "Accept these attributes"
+    boxes = [box.label.split(" · ")[0] for box in app.selectbox]
+    assert "Store" in boxes
+    assert not {"Date", "Sales", "Price"} & set(boxes)
+    chosen = next(box for box in app.multiselect if box.label == "Attributes used by the model")
+    assert chosen.value == ["m2", "tipo"]
+    next(b for b in app.button if b.label == "Read it again").click().run()
+    assert world.uploads["new"].mapping.roles == {"store": "tienda"}
+
+
+def test_a_file_without_a_usable_row_is_not_accepted(console, world):
+    seen = world.uploads["u1"].preflight.model_copy(update={"rows_used": 0})
+    world.uploads["u1"] = world.uploads["u1"].model_copy(update={"preflight": seen})
+    assert console("upload", upload="u1").button(key="accept").disabled
+
+
 def test_read_again_sends_options_and_mapping(console, world):
     app = console("upload", upload="u1")
     box = next(s for s in app.selectbox if s.label == "Decimal mark")
@@ -322,7 +345,8 @@ def test_start_sends_the_dags_parameters_and_follows(console, world):
     start(app)
     conf = next(what for service, what in world.calls if what.startswith("start"))
     assert conf == (
-        f"start {RETRAIN_DAG} {{'trials': 4, 'folds': 3, 'window_days': None, 'policy': None, 'metric': 'wape'}}"
+        f"start {RETRAIN_DAG} {{'trials': 4, 'folds': 3, 'window_days': None, 'policy': None, 'metric': 'wape', "
+        "'monotone': 'price_promotion'}"
     )
     assert "run" in app.query_params
     assert next(b for b in app.button if b.label == "Start retraining").disabled

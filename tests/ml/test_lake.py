@@ -132,3 +132,21 @@ def test_a_lake_uses_the_keys_of_now_whatever_the_process_used_before(monkeypatc
 def test_a_bucket_must_be_named():
     with pytest.raises(SettingsError, match="names no bucket"):
         open_lake("s3:///prefix")
+
+
+def test_sales_are_read_with_the_columns_that_are_wanted(tmp_path):
+    lake = open_lake(str(tmp_path / "lake"))
+    days = [dt.date(2026, 1, 1), dt.date(2026, 1, 2)]
+    for name, day in zip(("train", "test"), days, strict=True):
+        rows = {
+            "sales": [1.0, 2.0],
+            "store": ["a", "b"],
+            "product": ["p", "p"],
+            "date": [day] * 2,
+            "price_std": [0.0] * 2,
+        }
+        lake.put_frame(f"snapshots/v/{name}.parquet", pl.DataFrame(rows))
+    found = load_sales(lake, snapshot("v"), ("sales", "price"))
+    assert found.columns == ["sales", "store", "product", "date"]
+    assert found.select("store", "date").rows() == [("a", days[0]), ("a", days[1]), ("b", days[0]), ("b", days[1])]
+    assert load_sales(lake, snapshot("v")).columns == [*found.columns, "price_std"]

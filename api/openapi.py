@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from ml.records import Answer, ForecastReply, ForecastRequest, RowError
+from ml.records import Answer, ExplainReply, ForecastReply, ForecastRequest, RowError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -35,7 +35,7 @@ ANSWER = {
     "prediction": 21.7,
     "unit": "units/day",
     "interval": {"80": [16.0, 27.9], "95": [12.8, 32.5]},
-    "support": {"similar_days": 28, "level": "ok"},
+    "support": {"similar_days": 28, "level": "ok", "similar_sibling_days": 203, "outside": []},
     "inputs": {"price": 9.99, "promotion": 1.0, "holiday": 0},
     "model": {"name": "sales", "version": "8", "alias": "champion", "run_id": "5f0c1a"},
     "data_version": "0d9f2c41",
@@ -149,6 +149,18 @@ PREDICT: dict[str, Any] = {
         }
     },
 }
+ROWS_BODY: dict[str, Any] = {
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                kind: body
+                for kind, body in PREDICT["openapi_extra"]["requestBody"]["content"].items()
+                if kind == "application/json"
+            },
+        }
+    }
+}
 UPLOAD: dict[str, Any] = {
     "openapi_extra": {
         "requestBody": {"required": True, "content": {"application/octet-stream": BINARY, "text/csv": BINARY}}
@@ -174,7 +186,7 @@ def document(app: FastAPI, models: list[type[BaseModel]]) -> dict[str, Any]:
     made = get_openapi(
         title=app.title, version=app.version, openapi_version="3.1.0", description=DESCRIPTION, routes=app.routes
     )
-    wanted: list[type[BaseModel]] = [Answer, ForecastReply, ForecastRequest, RowError, *models]
+    wanted: list[type[BaseModel]] = [Answer, ExplainReply, ForecastReply, ForecastRequest, RowError, *models]
     _, definitions = models_json_schema([(m, "validation") for m in wanted], ref_template=REFS)
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for name, schema in {**definitions["$defs"], "Row": ROW_SCHEMA, "Problem": PROBLEM}.items():

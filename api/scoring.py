@@ -23,6 +23,7 @@ from api.rows import CONTRACT, Input
 from ml.errors import ServiceDown
 from ml.records import LEVELS, Answer, Support
 from ml.store import Logged, Store
+from ml.support import level
 
 SMALL = 64  # rows of one request that may share a frame with others
 AT_ONCE = 512  # rows in one shared frame
@@ -129,7 +130,7 @@ class Scorer:
 
 
 def _usual(work: Work) -> bool:
-    # Beyond the horizon an answer takes the furthest date of its frame into account: such rows share with nobody.
+    # Beyond the horizon and in the past features are computed for the request: such rows delay nobody else's.
     first, last = work.loaded.usual_dates
     return bool(work.rows["date"].is_between(first, last).all())
 
@@ -145,15 +146,18 @@ def frame_of(loaded: Loaded, rows: Sequence[Input]) -> pl.DataFrame:
 
 def answer(loaded: Loaded, row: dict[str, Any], request_id: str, created_at: dt.datetime) -> Answer:
     """One forecast row as what is logged and sent."""
-    similar = row["similar_days"]
+    similar, siblings = row["similar_days"], row["similar_sibling_days"]
+    support = Support(
+        similar_days=similar, level=level(similar, siblings), similar_sibling_days=siblings, outside=row["outside"]
+    )
     return Answer(
         date=row["date"],
         store=row["store"],
         product=row["product"],
         prediction=row["prediction"],
         unit=loaded.forecaster.unit,
-        interval={str(level): (row[f"low_{level}"], row[f"high_{level}"]) for level in LEVELS},
-        support=Support(similar_days=similar, level="ok" if similar >= 14 else "thin" if similar else "none"),
+        interval={str(share): (row[f"low_{share}"], row[f"high_{share}"]) for share in LEVELS},
+        support=support,
         inputs={name: row[name] for name in loaded.forecaster.inputs},
         model=loaded.ref,
         data_version=loaded.data_version,

@@ -9,8 +9,8 @@ import pandas as pd
 
 from control_room.clients.mlflow import ExperimentRun
 from control_room.i18n import N_, gettext, number, percent
-from control_room.words import MODEL_NAMES, SUPPORT_LEVELS, WARNINGS, state, word
-from ml.records import Answer, Evaluation, HistoryItem, Metrics, RowError
+from control_room.words import MODEL_NAMES, SUPPORT_LEVELS, WARNINGS, driver, state, word
+from ml.records import Answer, Evaluation, Explanation, HistoryItem, Metrics, RowError
 
 INPUTS = ("price", "promotion", "holiday")
 
@@ -36,6 +36,7 @@ def _answer(row: Answer) -> dict[str, Any]:
         gettext("Unit"): row.unit,
         gettext("Support"): state(SUPPORT_LEVELS, row.support.level)[1],
         gettext("Similar days"): row.support.similar_days,
+        gettext("Similar days of siblings"): row.support.similar_sibling_days,
         gettext("Warnings"): " ".join(word(WARNINGS, code) for code in row.warnings),
         gettext("Model"): f"v{row.model.version}",
         gettext("Data version"): row.data_version,
@@ -49,6 +50,13 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame.select_dtypes("number").columns:
         frame[name] = frame[name].round(2 if name in exact else 1)
     return frame
+
+
+def contributions(told: Explanation) -> pd.DataFrame:
+    """From the usual level to the forecast: what each thing adds, in units."""
+    rows = [(gettext("Usual level"), told.base), *((driver(item.group), item.units) for item in told.contributions)]
+    rows = [(name, units) for name, units in rows if abs(units) >= 0.05] + [(gettext("Forecast"), told.prediction)]
+    return pd.DataFrame(rows, columns=[gettext("What"), gettext("Units")])
 
 
 def row_errors(rows: Sequence[RowError]) -> pd.DataFrame:
@@ -106,6 +114,7 @@ METRICS = {
     "rmse": N_("RMSE, units"),
     "mae": N_("Mean absolute error, units"),
     "rmspe": N_("RMSPE"),
+    "pinball": N_("Error of the quantiles (pinball), units"),
     "80": N_("In the 80 % interval"),
     "95": N_("In the 95 % interval"),
 }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from control_room.findings import FINDINGS, KINDS
-from control_room.i18n import N_, day, gettext, ngettext, number, percent
-from ml.records import Decision, Finding, Gate, Segment, Support
+from control_room.i18n import N_, amount, day, gettext, ngettext, number, percent
+from ml.records import Contribution, Decision, Explanation, Finding, Gate, Segment, Support, Total
 
 # ---------------------------------------------------------------- states: icon, words, colour (never colour alone)
 
@@ -107,6 +107,31 @@ WARNINGS = {
     "closed": N_("The shop is usually closed on such a day."),
     "off_calendar": N_("The data is weekly; the answer is for the week of this day."),
     "no_similar_days": N_("History has no day with such a price and promotion: this is an extrapolation."),
+    "ended_series": N_("This store sells this product no more: the answer rests on similar ones."),
+    "siblings_only": N_("Only similar products or stores have had such a price and promotion, not this one."),
+    "price_outside": N_("The price lies beyond all that was ever asked for this here: take the answer with care."),
+    "promotion_outside": N_("This has never been on promotion here: how it responds is inferred from others."),
+    "regressor_outside": N_("A value known in advance lies beyond all that was seen: take the answer with care."),
+}
+# What moves a forecast. The level itself is the base of the sentence.
+DRIVERS = {
+    "level": N_("level of sales"),
+    "trend": N_("recent trend"),
+    "weekday": N_("day of the week"),
+    "season": N_("season of the year"),
+    "holiday": N_("holidays"),
+    "price": N_("price"),
+    "promotion": N_("promotion"),
+    "series": N_("this product and store"),
+    "closed": N_("closed day"),
+    "other": N_("other inputs"),
+}
+EXPLANATIONS = {
+    "usual": N_("About as much as usual ({base} {unit})."),
+    "raised": N_("More than the usual {base} {unit}, because of {drivers}."),
+    "lowered": N_("Less than the usual {base} {unit}, because of {drivers}."),
+    "mixed": N_("Usual are {base} {unit}; what moves it: {drivers}."),
+    "closed": N_("The shop is closed on such a day."),
 }
 ACTIONS = {"promote": N_("promoted"), "rollback": N_("rolled back"), "reject": N_("rejected")}
 UNITS = {"units/day": N_("units/day"), "units/week": N_("units/week"), "units": N_("units")}
@@ -262,6 +287,30 @@ def span(start: object, end: object) -> str:
     return gettext("{start} to {end}").format(start=day(start), end=day(end))  # type: ignore[arg-type]
 
 
+def total_interval(total: Total) -> str:
+    """How sure the total is, in one sentence."""
+    (low, high), (low95, high95) = total.interval["80"], total.interval["95"]
+    text = gettext("The total is in 8 of 10 cases between **{low}** and **{high}**, in 19 of 20 between {low95} and {high95}.")
+    return text.format(low=amount(low), high=amount(high), low95=amount(low95), high95=amount(high95))
+
+
+def driver(group: str) -> str:
+    """The name of what moves a forecast; a regressor goes by its own."""
+    return group.removeprefix("regressor:") if group.startswith("regressor:") else word(DRIVERS, group)
+
+
+def explanation(told: Explanation) -> str:
+    """Why the forecast is what it is, in one sentence."""
+    text = gettext(EXPLANATIONS[told.sentence])
+    drivers = ", ".join(_moved(item) for item in told.drivers)
+    return text.format(base=amount(told.base), unit=unit(told.unit), drivers=drivers)
+
+
+def _moved(item: Contribution) -> str:
+    sign = "+" if item.units > 0 else "−"
+    return f"{driver(item.group)} ({sign}{amount(abs(item.units))})"
+
+
 def badge_help(support: Support) -> str:
     """What the support badge means for this answer."""
     if support.level == "none":
@@ -271,4 +320,12 @@ def badge_help(support: Support) -> str:
         "History has {count} similar days (same promotion, price within 10 %).",
         support.similar_days,
     )
-    return text.format(count=number(support.similar_days))
+    own = text.format(count=number(support.similar_days))
+    if support.level == "ok" or not support.similar_sibling_days:
+        return own
+    others = ngettext(
+        "Similar products or stores have {count} such day.",
+        "Similar products or stores have {count} such days.",
+        support.similar_sibling_days,
+    )
+    return f"{own} {others.format(count=number(support.similar_sibling_days))}"

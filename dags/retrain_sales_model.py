@@ -72,6 +72,14 @@ def run(step: str) -> dict[str, Any]:
             title="Promotion",
             description="`auto` promotes a better challenger, `approval` leaves it to a manager; empty: the setting.",
         ),
+        "monotone": Param(
+            "auto",
+            type="string",
+            enum=["auto", "off", "price", "price_promotion"],
+            title="Price and promotion work the right way only",
+            description="`price`: demand never rises with price; `price_promotion`: nor falls with promotion; "
+            "`off`: as the data says; `auto`: both, unless the tuning fold's error grows by more than 1 %.",
+        ),
         "metric": Param("wape", type="string", enum=["wape", "rmspe"], title="Tuning metric"),
         "seed": Param(
             None, type=["null", "integer"], minimum=0, title="Seed", description="Empty: follows from the run id."

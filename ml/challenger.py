@@ -11,11 +11,13 @@ from typing import Any, Literal
 from ml.bundle import write_bundle
 from ml.cleaning import BASE, step
 from ml.context import Context, Json, log
+from ml.errors import InputError
 from ml.evaluation import evaluate
 from ml.features import Columns
 from ml.forecasting import Forecaster, tail_of
 from ml.intervals import Intervals
 from ml.lake import load_attributes, load_sales, read_snapshot
+from ml.models import MONOTONE
 from ml.records import RETRAIN_DAG, Evaluation, Manifest, Recipe, Snapshot
 from ml.registry import EVALUATION
 from ml.splits import Split, default_blocks, rolling_origins
@@ -26,6 +28,7 @@ from ml.tuning import SAMPLE, score, tune, tuning_split
 
 COMPARABLE = 0.5  # a champion that knows fewer of the stores or products is not the champion of this business
 TUNE_SECONDS = 900
+MONOTONE_COST = 0.01  # a larger error by up to this share is the price of what-if answers that are never upside down
 
 
 def tune_model(c: Context) -> Json:
@@ -40,6 +43,7 @@ def tune_model(c: Context) -> Json:
         data, tables, judge, blocks=blocks, trials=trials_of(c), seed=seed_of(c), metric=metric,
         seconds=TUNE_SECONDS, progress=lambda text: log.info("%s", text),
     )  # fmt: skip
+    best = _constrained(best, str(c.option("monotone", "auto")), data, tables, judge, metric)
     recipe, race = _race(best, data, tables, judge, metric)
     c.put("recipe.json", recipe.model_dump())
     history = [{"trial": t.number, metric: t.value, **t.params} for t in trials]
@@ -48,14 +52,40 @@ def tune_model(c: Context) -> Json:
     return c.logged(RETRAIN_DAG, {"kind": recipe.kind, **metrics}, params=_params(recipe), metrics=metrics, texts=texts)
 
 
+def _constrained(best: Recipe, monotone: str, data: Data, tables: Any, judge: Split, metric: Any) -> Recipe:
+    """The recipe under the constraints asked for; ``auto`` puts them on price and promotion unless that costs accuracy.
+
+    Raises InputError for a word that is none.
+    """
+    known = ("auto", *filter(None, MONOTONE))
+    if monotone not in known:
+        raise InputError(f"monotone is one of {', '.join(known)}, not {monotone!r}.", field="monotone")
+    if monotone != "auto":
+        return _with(best, monotone)
+    free, held = _with(best, "off"), _with(best, "price_promotion")
+    if not (data.columns.price or data.columns.promotion):
+        return free
+    error = {r: _tried(recipe, data, tables, judge, metric) for r, recipe in (("free", free), ("held", held))}
+    log.info("price and promotion free: %s %.4f, held to their way: %.4f", metric, error["free"], error["held"])
+    return held if error["held"] <= error["free"] * (1 + MONOTONE_COST) else free
+
+
+def _with(recipe: Recipe, monotone: str) -> Recipe:
+    return recipe.model_copy(update={"params": recipe.params | {"monotone": monotone}})
+
+
+def _tried(recipe: Recipe, data: Data, tables: Any, judge: Split, metric: Any) -> float:
+    """A recipe's error as the trials of the tuning were judged."""
+    tried = recipe.model_copy(update={"blocks": recipe.blocks[-1:]})
+    return score(train_until(tried, data, tables, judge.origin, limit=SAMPLE), data, tables, judge, metric)
+
+
 def _race(best: Recipe, data: Data, tables: Any, judge: Split, metric: Any) -> tuple[Recipe, dict[str, float]]:
     """The tuned trees against models that need less data, as the trials were judged. Ties go to the simpler."""
     simple = [Recipe(kind=kind, blocks=best.blocks) for kind in ("seasonal_naive", "moving_average", "linear")]
     scores: dict[str, float] = {}
     for recipe in (*simple, best):
-        tried = recipe.model_copy(update={"blocks": recipe.blocks[-1:]})
-        model = train_until(tried, data, tables, judge.origin, limit=SAMPLE)
-        scores[recipe.kind] = score(model, data, tables, judge, metric)
+        scores[recipe.kind] = _tried(recipe, data, tables, judge, metric)
         log.info("%s: %s %.4f", recipe.kind, metric, scores[recipe.kind])
     winner = min((*simple, best), key=lambda recipe: scores[recipe.kind])
     return winner, scores
@@ -146,8 +176,7 @@ def _recorded(c: Context, version: str, fingerprint: str) -> bool:
 
 def _data(c: Context) -> tuple[Data, Snapshot]:
     found = read_snapshot(c.lake, c.json("snapshot.json")["data_version"])
-    frame = load_sales(c.lake, found)
-    panel = frame.select([n for n in frame.columns if n in (*BASE, *found.regressors, *found.static)])
+    panel = load_sales(c.lake, found, (*BASE, *found.regressors, *found.static))
     columns = Columns.of(panel, found.regressors, found.closed_when, found.static)
     return Data(panel, found.frequency, columns, found.encoding, found.country), found
 
@@ -172,6 +201,8 @@ def _metrics(evaluation: Evaluation) -> dict[str, float]:
         found |= {f"{name}_wape": m.wape, f"{name}_bias": m.bias, f"{name}_rmse": m.rmse}
         if m.rmspe is not None:
             found[f"{name}_rmspe"] = m.rmspe
+        if m.pinball is not None:
+            found[f"{name}_pinball"] = m.pinball
     found |= {f"challenger_coverage_{lv}": s for lv, s in evaluation.overall["challenger"].coverage.items()}
     return found
 
@@ -182,8 +213,6 @@ def _tags(fingerprint: str, recipe: Recipe, found: Snapshot, evaluation: Evaluat
         "fingerprint": fingerprint,
         "kind": recipe.kind,
         "data_version": found.data_version,
-        if m.pinball is not None:
-            found[f"{name}_pinball"] = m.pinball
         "trained_until": str(found.date_to),
         "metric.wape": f"{mine.wape:.6f}",
         "metric.bias": f"{mine.bias:.6f}",

@@ -353,11 +353,15 @@ class ModelRef(Record):
 
 
 class Support(Record):
-    """How much of the history looks like the asked row: ``similar_days`` with the same promotion state and a price
-    within 10 %. ``level``: ``ok`` (≥ 14), ``thin`` (1–13), ``none`` (extrapolation)."""
+    """How much of the history looks like the asked row: ``similar_days`` of the series with the same promotion state
+    and a price within 10 %, ``similar_sibling_days`` of the product in other stores (else of its store). ``level``:
+    ``ok`` (≥ 14 of its own), ``thin`` (1–13, or ≥ 14 of siblings only), ``none`` (extrapolation). ``outside`` names the
+    inputs beyond what was seen."""
 
     similar_days: int
     level: Literal["ok", "thin", "none"]
+    similar_sibling_days: int = 0
+    outside: tuple[str, ...] = ()
 
 
 class PredictionInput(Record):
@@ -390,11 +394,46 @@ class Answer(Record):
     warnings: tuple[str, ...] = ()
 
 
+class Contribution(Record):
+    """What one group of inputs adds to a forecast, in units. ``group``: ``level``, ``trend``, ``weekday``, ``season``,
+    ``holiday``, ``price``, ``promotion``, ``series`` (this product and store), ``regressor:<name>``, ``closed``,
+    ``other``."""
+
+    group: str
+    units: float
+
+
+class Explanation(Record):
+    """Why a forecast is what it is: ``base`` (the level of recent sales) plus all contributions is the prediction.
+
+    ``sentence`` says it in short: ``usual``, ``raised``, ``lowered``, ``mixed`` or ``closed``, with its ``drivers``, up
+    to three contributions worth a word.
+    """
+
+    date: dt.date
+    store: str
+    product: str
+    prediction: float
+    unit: str
+    base: float
+    contributions: tuple[Contribution, ...]
+    sentence: Literal["usual", "raised", "lowered", "mixed", "closed"]
+    drivers: tuple[Contribution, ...]
+    model: ModelRef
+    data_version: str
+
+
 class RowError(Record):
     row: int
     field: str | None
     code: str
     message: str
+
+
+class ExplainReply(Record):
+    """One explanation or error per row, in the order of the rows."""
+
+    explanations: tuple[Explanation | RowError, ...]
 
 
 class HistoryItem(Record):
@@ -439,10 +478,26 @@ class ForecastRequest(Record):
     model: str = "champion"
 
 
+class Total(Record):
+    """Sales added up over rows, with the interval of the sum (which is not the sum of the rows' intervals)."""
+
+    date_from: dt.date
+    date_to: dt.date
+    prediction: float
+    interval: dict[str, tuple[float, float]]
+
+
 class ForecastReply(Record):
+    """Every row, and totals over the chosen series: ``whole`` over all dates, ``by_date`` per date.
+
+    A model trained before intervals of totals existed has none: then ``whole`` is null and ``by_date`` empty.
+    """
+
     predictions: tuple[Answer, ...]
     total: float
     unit: str
+    whole: Total | None = None
+    by_date: tuple[Total, ...] = ()
 
 
 # ---------------------------------------------------------------- services and runs
@@ -478,26 +533,10 @@ class TaskState(Record):
 
 class Run(Record):
     """One run of a DAG."""
-class Total(Record):
-    """Sales added up over rows, with the interval of the sum (which is not the sum of the rows' intervals)."""
-
-    date_from: dt.date
-    date_to: dt.date
-    prediction: float
-    interval: dict[str, tuple[float, float]]
-
-
-
-    """Every row, and totals over the chosen series: ``whole`` over all dates, ``by_date`` per date.
-
-    A model trained before intervals of totals existed has none: then ``whole`` is null and ``by_date`` empty.
-    """
 
     dag_id: str
     run_id: str
     state: str
-    whole: Total | None = None
-    by_date: tuple[Total, ...] = ()
     started_at: dt.datetime | None
     ended_at: dt.datetime | None
     conf: dict[str, Any] = Field(default_factory=dict)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -188,7 +189,7 @@ def _index(past: pl.DataFrame, keys: list[str], value: str) -> tuple[pl.DataFram
     return groups, counts, unpriced
 
 
-def level(similar: int, siblings: int) -> str:
+def level(similar: int, siblings: int) -> Literal["ok", "thin", "none"]:
     """``ok`` from ``ENOUGH`` similar periods on; ``thin`` with fewer, or as many of siblings only; else ``none``."""
     if similar >= ENOUGH:
         return "ok"

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from ml.errors import ControlRoomError, InputError, NotFound, ServiceDown, all_codes
 from ml.records import (
     Answer,
+    ExplainReply,
+    Explanation,
     ForecastReply,
     ForecastRequest,
     Health,
@@ -100,6 +102,12 @@ class ApiClient:
         body = {"instances": [prediction_body(row) for row in rows]}
         reply = self._json("POST", "/predict", params={"model": model, "source": "console"}, json=body)
         return _answers(reply)
+
+    def explain(self, rows: list[PredictionInput], model: str = "champion") -> tuple[Explanation | RowError, ...]:
+        """Why each row is forecast as it is, in the order of the rows."""
+        body = {"instances": [prediction_body(row) for row in rows]}
+        reply = self._json("POST", "/v1/explain", params={"model": model}, json=body)
+        return _record(ExplainReply, reply).explanations
 
     def predict_file(self, data: bytes, format: str, model: str = "champion") -> tuple[Answer | RowError, ...]:
         """Predict the rows of a CSV, XLSX or Parquet file of at most 5,000 rows."""

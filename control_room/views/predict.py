@@ -23,9 +23,10 @@ from control_room.i18n import (
     weekday,
 )
 from control_room.views.choose import find, series_choice
-from control_room.words import SUPPORT_LEVELS, WARNINGS, badge_help, state, unit, word
+from control_room.words import SUPPORT_LEVELS, WARNINGS, badge_help, explanation, state, total_interval, unit, word
 from ml.records import (
     Answer,
+    Explanation,
     ForecastReply,
     ForecastRequest,
     Override,
@@ -101,6 +102,7 @@ def one_day() -> None:
             replies = parts.attempt(lambda: session.services().api.predict([row]), "predict")
             if replies:
                 st.session_state["day-answer"] = (row, replies[0])
+                st.session_state["day-why"] = parts.attempt(lambda: session.services().api.explain([row]), "explain")
                 session.forget("api", "history")
     with grid.cell(column_span=2):
         _day_answer(catalog, row)
@@ -192,6 +194,7 @@ def _day_answer(catalog: Catalog, asked_now: PredictionInput) -> None:
         return
     actual = asked.sales(answer.store, answer.product, _since(catalog))
     _answer_card(answer, actual.value or ())
+    _why(st.session_state.get("day-why"))
     parts.chart(charts.forecast_chart(actual.value or (), [answer], dark=session.dark()), "day-chart")
     parts.source(actual, "GET /v1/sales")
     _snippets("/predict", prediction_body(row))
@@ -222,6 +225,17 @@ def _answer_card(answer: Answer, actual: Sequence[SalesPoint]) -> None:
         for code in answer.warnings:
             st.warning(parts.plain(word(WARNINGS, code)), icon=":material/warning:")
         st.caption(_origin(answer))
+
+
+def _why(replies: Sequence[Explanation | RowError] | None) -> None:
+    """What the forecast is made of; a model that is gone meanwhile leaves it out."""
+    told = next(iter(replies or ()), None)
+    if not isinstance(told, Explanation):
+        return
+    st.markdown(parts.plain(explanation(told)))
+    with st.expander(gettext("What the forecast is made of"), icon=":material/stacked_bar_chart:"):
+        frame = tables.contributions(told)
+        st.dataframe(tables.rounded(frame), hide_index=True, column_config=_columns(frame))
 
 
 def _comparison(answer: Answer, actual: Sequence[SalesPoint]) -> None:
@@ -343,6 +357,8 @@ def _days_answer(catalog: Catalog, request: ForecastRequest, reply: ForecastRepl
             end=day(answers[-1].date),
         )
     )
+    if reply.whole is not None:
+        st.markdown(total_interval(reply.whole))
     actual = asked.sales(store, product, _since(catalog))
     parts.chart(charts.forecast_chart(actual.value or (), answers, dark=session.dark()), "days-chart")
     parts.source(actual, "GET /v1/sales, POST /v1/forecast")

@@ -22,6 +22,12 @@ POLICIES = {
     "approval": N_("wait for a manager's approval"),
 }
 METRICS = {"wape": N_("WAPE: every unit counts the same"), "rmspe": N_("RMSPE: every row counts the same")}
+MONOTONE = {
+    "auto": N_("price and promotion, unless it costs accuracy"),
+    "price_promotion": N_("price and promotion: more price never sells more, promotion never less"),
+    "price": N_("price only"),
+    "off": N_("nothing: as the data says"),
+}
 ETL_SOURCES = {
     "uploads": N_("the accepted uploads"),
     "demo": N_("the demo data"),
@@ -119,9 +125,15 @@ def _conf() -> dict[str, Any]:
         policy = st.selectbox(
             gettext("When it is better"), list(POLICIES), format_func=lambda code: gettext(POLICIES[code])
         )
+        monotone = st.selectbox(
+            gettext("Hold to the right way"),
+            list(MONOTONE),
+            format_func=lambda code: gettext(MONOTONE[code]),
+            help=gettext("Keeps what-if answers sensible where few prices and promotions have been seen."),
+        )
     return {
         "trials": int(trials), "folds": int(folds), "window_days": window or None, "policy": policy or None,
-        "metric": metric,
+        "metric": metric, "monotone": monotone,
     }  # fmt: skip
 
 

@@ -76,6 +76,7 @@ def metrics(wape: float) -> r.Metrics:
     return r.Metrics(
         rows=33_600, wape=wape, bias=wape / 20, rmse=wape * 60, mae=wape * 40, rmspe=wape * 1.4,
         coverage={"80": 0.79, "95": 0.944},
+        pinball=wape * 7,
     )  # fmt: skip
 
 
@@ -324,7 +325,12 @@ class FakeApi:
         self._needs_champion()
         days = [TODAY + DAY * index for index in range(request.horizon or 28)]
         answers = tuple(answer(day, request.stores[0], request.products[0]) for day in days)
-        return r.ForecastReply(predictions=answers, total=sum(a.prediction for a in answers), unit="units/day")
+        total = sum(a.prediction for a in answers)
+        whole = r.Total(
+            date_from=days[0], date_to=days[-1], prediction=total,
+            interval={"80": (total * 0.93, total * 1.08), "95": (total * 0.88, total * 1.14)},
+        )  # fmt: skip
+        return r.ForecastReply(predictions=answers, total=total, unit="units/day", whole=whole)
 
     def _needs_champion(self) -> None:
         if self.world.problem:

@@ -346,7 +346,7 @@ def test_start_sends_the_dags_parameters_and_follows(console, world):
     conf = next(what for service, what in world.calls if what.startswith("start"))
     assert conf == (
         f"start {RETRAIN_DAG} {{'trials': 4, 'folds': 3, 'window_days': None, 'policy': None, 'metric': 'wape', "
-        "'monotone': 'price_promotion'}"
+        "'monotone': 'auto'}"
     )
     assert "run" in app.query_params
     assert next(b for b in app.button if b.label == "Start retraining").disabled

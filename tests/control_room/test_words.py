@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
 from control_room import words
+from ml.explain import GROUPS
 from ml.findings import FINDING_CODES, finding
-from ml.records import Decision, Gate, Support
+from ml.records import Contribution, Decision, Explanation, Gate, ModelRef, Support
 
 
 def decision(**changes) -> Decision:
@@ -88,6 +91,32 @@ def test_support_is_counted(speak):
     speak("en")
     assert "1 similar day (" in words.badge_help(Support(similar_days=1, level="thin"))
     assert "extrapolation" in words.badge_help(Support(similar_days=0, level="none"))
+    leaning = Support(similar_days=0, level="thin", similar_sibling_days=1204)
+    assert words.badge_help(leaning).endswith("Similar products or stores have 1,204 such days.")
+
+
+def told(sentence, *drivers) -> Explanation:
+    return Explanation(
+        date=dt.date(2026, 1, 5), store="s", product="p", prediction=30.0, unit="units/day", base=21.3,
+        contributions=(), sentence=sentence, drivers=tuple(Contribution(group=g, units=u) for g, u in drivers),
+        model=ModelRef(name="sales", version="1", alias=None, run_id="r"), data_version="d",
+    )  # fmt: skip
+
+
+def test_a_forecast_is_explained_in_one_sentence(speak):
+    speak("en")
+    assert words.explanation(told("raised", ("promotion", 7.25), ("regressor:temperature", 1.0))) == (
+        "More than the usual 21.3 units/day, because of promotion (+7.2), temperature (+1.0)."
+    )
+    assert words.explanation(told("usual")) == "About as much as usual (21.3 units/day)."
+    speak("es")
+    assert "promoción (+7,2)" in words.explanation(told("mixed", ("promotion", 7.25), ("price", -2.0)))
+    assert "precio (−2,0)" in words.explanation(told("mixed", ("promotion", 7.25), ("price", -2.0)))
+
+
+def test_every_group_and_sentence_of_an_explanation_has_words():
+    assert set(words.EXPLANATIONS) == set(Explanation.model_fields["sentence"].annotation.__args__)
+    assert {group for _, group in GROUPS} | {"closed", "other"} <= set(words.DRIVERS)
 
 
 def test_unknown_states_stand_for_themselves():

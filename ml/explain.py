@@ -25,8 +25,8 @@ GROUPS: tuple[tuple[str, str], ...] = (
     (r"promot", "promotion"),
     (r"price|discount", "price"),
     (r"season_of_year|last_year|mean_year|month|year_|^week$|^day$|^ordinal|week_of", "season"),
-    (r"weekday|lag_season|same_day|snap", "weekday"),
-    (r"trend|^r_lag|^r_mean_\d+$|since_|slope|momentum|growth", "trend"),
+    (r"weekday|lag_season|same_day", "weekday"),
+    (r"trend|_long$|^r_lag|^r_mean_\d+$|since_", "trend"),
     (r"_code$|_size$", "series"),
     (r"level|mean|std|zero|age|median|quantile|ewm|share|max|min", "level"),
 )
@@ -79,8 +79,9 @@ def group_of(feature: str, regressors: Iterable[str] = ()) -> str:
     """
     bare = feature.removesuffix("_code")
     own = max((name for name in regressors if name in (feature, bare)), key=len, default=None)
-    if own is None:
-        own = max((n for n in regressors if re.search(rf"(^|_){re.escape(n)}(_|$)", feature)), key=len, default=None)
+    if own is None:  # what is made of a regressor carries its name; attributes (store.…) only group others' sales
+        made = (n for n in regressors if "." not in n and re.search(rf"(^|_){re.escape(n)}(_|$)", feature))
+        own = max(made, key=len, default=None)
     if own is not None:
         return f"regressor:{own}"
     return next((group for pattern, group in GROUPS if re.search(pattern, feature)), "other")

@@ -42,14 +42,15 @@ def test_equal_start_and_end_split_nothing_but_opposite_parts():
 
 
 def fitted(chain, kind):
-    if kind in ("tweedie", "poisson", "log"):
-        recipe = chain.recipe.model_copy(update={"params": chain.recipe.params | {"objective": kind}})
+    if kind not in ("linear", "seasonal_naive", "moving_average"):
+        params = chain.recipe.params | {"objective": kind, "correct_mean": 0}
+        recipe = chain.recipe.model_copy(update={"params": params})
     else:
         recipe = Recipe(kind=kind, blocks=BLOCKS)
     return train_until(recipe, chain.data, chain.tables, chain.last)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "squared+tweedie"])
 def test_base_and_parts_are_the_forecast(chain, kind):
     model = fitted(chain, kind)
     for block, table in chain.tables.items():
@@ -72,7 +73,7 @@ def test_no_rest_hides_in_the_constant(chain, kind):
     base, parts = model.contributions(7, rows)
     forecast = model.predict(7, rows)
     shift = 1.0 if kind in ("log", "linear") else 0.0
-    smear = model.blocks[7]["smear"] if kind == "linear" else model.smear[7]
+    smear = model.blocks[7]["smear"] if kind == "linear" else 1.0
     inside = forecast > 0.5
     ratio = (forecast / smear + shift) / (base + shift)
     mean = (base + shift) * np.where(np.abs(np.log(ratio)) < 1e-9, 1, (ratio - 1) / np.log(ratio))
@@ -81,11 +82,21 @@ def test_no_rest_hides_in_the_constant(chain, kind):
     assert constant[inside] == pytest.approx(np.median(constant), abs=2e-4)
 
 
-def test_trees_are_split_as_shap_splits_them(chain):
+def test_the_corrected_mean_is_in_the_parts_too(chain):
+    params = chain.recipe.params | {"objective": "log"}
+    model = train_until(chain.recipe.model_copy(update={"params": params}), chain.data, chain.tables, chain.last)
+    rows = chain.tables[7].rows.take(np.arange(200))
+    base, parts = model.contributions(7, rows)
+    assert base + parts.sum(axis=1) == pytest.approx(model.predict(7, rows), rel=1e-6, abs=1e-9)
+
+
+def test_trees_are_split_as_shap_splits_them(chain, tmp_path):
     """TreeSHAP's own log parts are proportional to ours within a row."""
     model = fitted(chain, "tweedie")
     rows = chain.tables[28].rows.take(np.arange(40))
-    booster = model.boosters[28]
+    model.save(tmp_path)
+    (file,) = tmp_path.glob("block_028*.ubj")
+    booster = xgb.Booster(model_file=file)
     matrix = xgb.DMatrix(
         rows.x, feature_names=booster.feature_names, feature_types=booster.feature_types, enable_categorical=True
     )
@@ -102,7 +113,7 @@ def test_a_linear_part_is_coefficient_times_standardised_value():
     level = np.full(400, 50.0)
     y = level * np.exp(0.2 * (x[:, 0] - 3))
     model = LinearModel.train(
-        Recipe(kind="linear", blocks=(7,)), ["a", "b"], {7: (Inputs(x, level, level, level), y, np.ones(400))}
+        Recipe(kind="linear", blocks=(7,)), ["a", "b"], [(7, Inputs(x, level, level, level), y, np.ones(400))]
     )
     one = Inputs(x[:1], level[:1], level[:1], level[:1])
     base, parts = model.contributions(7, one)
@@ -149,6 +160,8 @@ def test_a_regressor_is_called_by_its_name():
     assert group_of("flavour_code", ["flavour"]) == "regressor:flavour"
     assert group_of("open_lead_1", ["open"]) == "regressor:open"
     assert group_of("price", ["base_price"]) == "price"
+    assert group_of("r_store_product.category_weekday", ["product.category"]) == "weekday"
+    assert group_of("product.category_code", ["product.category"]) == "regressor:product.category"
     assert group_of("something new") == "other"
 
 
@@ -215,7 +228,7 @@ def test_trained_with_constraints_demand_falls_with_price_on_any_data():
 
     def answers(monotone):
         recipe = Recipe(kind="xgboost", params=params | {"monotone": monotone}, blocks=(7,))
-        model = train_model(recipe, ["price", "promotion"], {7: (rows, y, np.ones(2000))})
+        model = train_model(recipe, ["price", "promotion"], [(7, rows, y, np.ones(2000))])
         assert isinstance(model, XGBoostModel)
         return [model.predict(7, Inputs(v, level, level, level)) for v in (low, high, plain, promoted)]
 

@@ -84,6 +84,31 @@ def test_online_equals_batch(chain, bundle_folder):
         assert_frame_equal(served.sort(KEY), batch.sort(KEY), rel_tol=1e-9, abs_tol=1e-9)
 
 
+def test_ten_thousand_rows_online_equal_batch(chain, bundle_folder):
+    """Random origins and rows: what the model is given in serving is what the training table holds for that day."""
+    rng, bundle = np.random.default_rng(11), load_bundle(bundle_folder)
+    panel, blocks = chain.panel.frame, bundle.manifest.recipe.blocks
+    batch = {block: build_table(chain.data, block) for block in blocks}
+    where = {block: table.keys.select(KEY).with_row_index("_batch") for block, table in batch.items()}
+    dates = panel["date"].unique().sort()
+    compared = 0
+    for origin in rng.choice(dates[120:-28].to_numpy(), 34, replace=False):
+        past = panel.filter(pl.col("date") <= origin)
+        asked = panel.filter((pl.col("date") > origin) & (pl.col("date") <= origin + np.timedelta64(28, "D")))
+        known = past.select("store", "product").unique()
+        asked = asked.filter(pl.col("sales").is_not_null()).join(known, on=["store", "product"], how="semi")
+        asked = asked.sample(min(300, asked.height), seed=1, shuffle=True)
+        for block, (index, inputs) in Forecaster(bundle, past).inputs_of(asked.drop("sales")).items():
+            keys = asked[index].select(KEY).with_row_index("_online").join(where[block], on=KEY, how="inner")
+            online, rows = (keys[name].to_numpy() for name in ("_online", "_batch"))
+            wanted = batch[block].rows.take(rows)
+            np.testing.assert_allclose(inputs.x[online], wanted.x, rtol=1e-6, atol=1e-6)
+            for name in ("level", "seasonal_naive", "moving_average"):
+                np.testing.assert_allclose(getattr(inputs, name)[online], getattr(wanted, name), rtol=1e-6)
+            compared += len(online)
+    assert compared >= 10_000
+
+
 def test_the_matrix_has_every_named_feature_and_no_infinity(chain):
     table = build_table(chain.data, 7)
     assert table.rows.x.shape == (len(table.y), len(feature_names("D", chain.data.columns)))

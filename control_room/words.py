@@ -290,7 +290,7 @@ def span(start: object, end: object) -> str:
 def total_interval(total: Total) -> str:
     """How sure the total is, in one sentence."""
     (low, high), (low95, high95) = total.interval["80"], total.interval["95"]
-    text = gettext("The total is in 8 of 10 cases between **{low}** and **{high}**, in 19 of 20 between {low95} and {high95}.")
+    text = gettext("In 8 of 10 such totals between **{low}** and **{high}**, in 19 of 20 between {low95} and {high95}.")
     return text.format(low=amount(low), high=amount(high), low95=amount(low95), high95=amount(high95))
 
 

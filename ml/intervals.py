@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def _fit_bin(forecast: Array, actual: Array, scale: Array, few: Few | None) -> d
     residual = (actual - forecast) / scale
     found = {"centre": float(forecast.mean()), "spread": float(np.sqrt(np.mean(residual**2)))}
     if few and few.free < SIDED:
-        return found | _even_bounds(np.abs(residual), few)
+        return _nested(found | _even_bounds(np.abs(residual), few))
     for q in QUANTILES:
         # A residual of -forecast / scale means sales of 0; the lowest of the bin brings the bound of all rows to 0.
         zero = _is_zero(actual, q)
@@ -120,6 +121,14 @@ def _fit_bin(forecast: Array, actual: Array, scale: Array, few: Few | None) -> d
         found[f"low_{level}"] = low
         not_below = (residual > low) | (forecast + low * scale <= 0)
         found[f"high_{level}"] = _upper(residual, not_below, level / 100, few)
+    return _nested(found)
+
+
+def _nested(found: dict[str, float]) -> dict[str, float]:
+    """A wider level holds the narrower ones, also where one bound is empirical and the other a Student t."""
+    for narrow, wide in pairwise(LEVELS):
+        found[f"low_{wide}"] = min(found[f"low_{narrow}"], found[f"low_{wide}"])
+        found[f"high_{wide}"] = max(found[f"high_{narrow}"], found[f"high_{wide}"])
     return found
 
 

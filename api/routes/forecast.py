@@ -14,6 +14,7 @@ from api.openapi import json_body, reply
 from api.planning import planned_rows
 from api.routes.predict import loaded_model
 from api.strict import body_of
+from api.totals import forecast_reply
 from ml.errors import InputError
 from ml.records import ForecastReply, ForecastRequest
 
@@ -26,13 +27,12 @@ Asked = Annotated[ForecastRequest, body_of(ForecastRequest)]
 )
 async def forecast(services: ServicesDep, request_id: RequestIdDep, asked: Asked) -> Response:
     """Every chosen store and product for the next `horizon` periods after the last known day, with the prices and
-    promotions of `overrides`; logged like any prediction, with source `forecast`."""
+    promotions of `overrides`; logged like any prediction, with source `forecast`. `whole` and `by_date` are totals over
+    the chosen series with the intervals of the sums."""
     if not re.fullmatch(MODEL, asked.model):
         raise InputError("model is champion, challenger or the number of a version.", field="model")
     loaded = await loaded_model(services, asked.model)
     rows = await asyncio.to_thread(planned_rows, loaded, asked)
     answers = await services.scorer.score(loaded, rows, "forecast", request_id)
-    made = ForecastReply(
-        predictions=tuple(answers), total=sum(a.prediction for a in answers), unit=loaded.forecaster.unit
-    )
+    made = await asyncio.to_thread(forecast_reply, loaded, answers)
     return Response(made.model_dump_json(), media_type="application/json")

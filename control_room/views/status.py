@@ -12,7 +12,7 @@ from control_room.i18n import ago, amount, day, duration, gettext, moment, numbe
 from control_room.live import Seen
 from control_room.views import banner, follow
 from control_room.views.choose import series_choice
-from control_room.words import DAG_NAMES, PART_NAMES, PART_STATES, RUN_STATES, state, unit, word
+from control_room.words import DAG_NAMES, PART_NAMES, PART_STATES, RUN_STATES, state, total_interval, unit, word
 from ml.records import ETL_DAG, RETRAIN_DAG, Answer, Health, ModelReport, PartHealth, Run
 
 DAYS_BACK = 60
@@ -219,6 +219,8 @@ def _outlook_chart(catalog: Catalog, store: str, product: str) -> None:
         text = gettext("The next {count} days: **{total} {unit}** expected in total.")
         reply = forecast.value
         st.markdown(text.format(count=len(answers), total=amount(reply.total), unit=unit(reply.unit.split("/")[0])))
+        if reply.whole is not None:
+            st.caption(total_interval(reply.whole))
     parts.source(actual, "GET /v1/sales, POST /v1/forecast")
 
 

@@ -82,6 +82,24 @@ def test_everything_is_forecast_when_nothing_is_chosen(served):
     assert len({a.date for a in made.predictions}) == catalog["horizon"]
 
 
+def test_totals_carry_the_intervals_of_the_sums(served):
+    made = forecast(served, horizon=7)
+    assert made.whole.prediction == pytest.approx(made.total)
+    assert (made.whole.date_from, made.whole.date_to) == (made.by_date[0].date_from, made.by_date[-1].date_to)
+    assert sum(day.prediction for day in made.by_date) == pytest.approx(made.total)
+    assert [day.date_from for day in made.by_date] == sorted({a.date for a in made.predictions})
+    low, high = made.whole.interval["95"]
+    assert sum(a.interval["95"][0] for a in made.predictions) < low < made.total < high
+    assert high < sum(a.interval["95"][1] for a in made.predictions)
+    (narrow_low, narrow_high) = made.whole.interval["80"]
+    assert low <= narrow_low <= made.total <= narrow_high <= high
+
+
+def test_a_single_answer_is_its_own_total(served, row):
+    made = forecast(served, stores=[row["store"]], products=[row["product"]], horizon=1)
+    assert made.whole.interval == made.predictions[0].interval == made.by_date[0].interval
+
+
 def test_overrides_reach_the_rows_they_mean(served, row):
     one = {"stores": [row["store"]], "products": [row["product"]], "horizon": 5}
     made = forecast(served, **one, overrides=[{"price": 2.0}, {"date": row["date"], "price": 1.0, "promotion": 1}])

@@ -256,6 +256,7 @@ def test_next_days(console, said):
     app = console("predict", way="days")
     app.button(key="ask-days").click().run()
     assert "expected from" in said(app)
+    assert "In 8 of 10 such totals between" in said(app)
     assert len(app.dataframe[-1].value) == 28
 
 

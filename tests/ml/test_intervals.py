@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.intervals import Intervals
+from ml.evaluation import pinball
+from ml.intervals import QUANTILES, Bins, Few, Intervals
 
 
 @pytest.fixture
@@ -40,3 +41,107 @@ def test_json_keeps_every_bit(counts):
     mean, y, block = counts
     made = Intervals.fit(mean[:999], y[:999], block[:999])
     assert Intervals.from_json(made.to_json()) == made
+
+
+def inside(bounds, y, level):
+    low, high = bounds[level]
+    return float(((y >= low) & (y <= high)).mean())
+
+
+def test_rows_that_mostly_sell_nothing_are_not_covered_too_often():
+    """The lower bound is 0 for most; a tail left above as well would cover 90 instead of 80 %."""
+    rng = np.random.default_rng(6)
+    mean = rng.gamma(1.0, 1.0, 60_000)
+    y = rng.poisson(mean).astype(float)
+    half, block = 30_000, np.full(60_000, 7)
+    assert (y == 0).mean() == pytest.approx(0.5, abs=0.01)
+    bounds = Intervals.fit(mean[:half], y[:half], block[:half]).bounds(mean[half:], block[half:])
+    assert inside(bounds, y[half:], 80) == pytest.approx(0.80, abs=0.03)
+    assert inside(bounds, y[half:], 95) == pytest.approx(0.95, abs=0.02)
+    below_one = mean[half:] < 1
+    assert bounds[80][0][below_one].max() == 0
+
+
+def test_levels_are_nested_however_few_there_are():
+    rng = np.random.default_rng(7)
+    for n in (1, 2, 5, 12, 25, 38, 39, 60):
+        forecast, y = rng.gamma(2, 5, n), rng.poisson(4, n).astype(float)
+        for few in (None, Few(1, 2), Few(5, 2), Few(50, 2)):
+            bounds = Bins.fit(forecast, y, np.sqrt(forecast + 1), few=few).bounds(forecast, np.sqrt(forecast + 1))
+            assert (bounds[95][0] <= bounds[80][0]).all(), (n, few)
+            assert (bounds[80][1] <= bounds[95][1]).all(), (n, few)
+
+
+def test_what_goes_together_is_wider():
+    rng = np.random.default_rng(8)
+    residual = rng.normal(size=5000)
+    forecast, scale = np.full(5000, 100.0), np.ones(5000)
+    wide = [
+        float(
+            np.diff(Bins.fit(forecast, 100 + residual, scale, few=few).bounds(forecast[:1], scale[:1])[95], axis=0)[
+                0, 0
+            ]
+        )
+        for few in (None, Few(500, 2), Few(20, 2), Few(3, 2))
+    ]
+    assert wide == sorted(wide)
+    assert wide[1] / wide[0] == pytest.approx(1, abs=0.02)
+    assert wide[3] > 1.5 * wide[0]
+
+
+def test_quantiles_lose_less_than_others(counts):
+    mean, y, block = counts
+    intervals = Intervals.fit(mean[::2], y[::2], block[::2])
+    found = intervals.quantiles(mean[1::2], block[1::2])
+    assert tuple(found) == QUANTILES
+    for q, values in found.items():
+        assert (y[1::2] <= values).mean() == pytest.approx(q, abs=0.04)
+        own = pinball(y[1::2], {q: values}).mean()
+        assert own < pinball(y[1::2], {q: values * 1.1}).mean()
+        assert own < pinball(y[1::2], {q: values * 0.9}).mean()
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(ValueError, match="no backtest rows"):
+        Intervals.fit(np.zeros(0), np.zeros(0), np.zeros(0))
+
+
+# ---------------------------------------------------------------- one short series
+
+
+def shop(rng, days, kind):
+    """Daily sales of one shop with a weekly pattern."""
+    t = np.arange(days)
+    mean = rng.choice([3, 20, 100, 300]) * (1 + 0.4 * np.sin(2 * np.pi * t / 7 + rng.random() * 6))
+    if kind == "drift":
+        mean = mean * np.exp(np.cumsum(rng.normal(0, 0.02, days)))
+    if kind == "noisy":
+        mean = mean * rng.gamma(4, 0.25, days)
+    return rng.poisson(mean).astype(float)
+
+
+def naive(y, origin, horizon):
+    """Seasonal naive as the product does it: the newest week that the block may use, else the mean of what is known."""
+    ahead = np.arange(1, horizon + 1)
+    block = np.where(ahead <= 7, 7, 28)
+    past = origin + ahead - 1 - block
+    known = y[max(0, origin - 28) : origin].mean()
+    return np.where(past >= 0, y[np.maximum(past, 0)], known), y[origin : origin + horizon], block
+
+
+@pytest.mark.parametrize("days", [14, 60, 365])
+def test_short_series_hold_what_they_say_on_the_days_that_follow(days):
+    """Folds as :func:`ml.splits.rolling_origins` cuts them; coverage on average over many series."""
+    rng, hits = np.random.default_rng(days), {80: [], 95: []}
+    horizon = min(28, days // 3)
+    folds = max(1, min(3, days // (2 * horizon)))
+    for number in range(240):
+        y = shop(rng, days + 28, ("stable", "drift", "noisy")[number % 3])
+        parts = [naive(y, days - horizon * k, horizon) for k in range(folds, 0, -1)]
+        intervals = Intervals.fit(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        forecast, actual, block = naive(y, days, 28)
+        bounds = intervals.bounds(forecast, block)
+        for level, found in hits.items():
+            found.append(inside(bounds, actual, level))
+    for level, found in hits.items():
+        assert np.mean(found) >= level / 100 - 0.03, (days, level)

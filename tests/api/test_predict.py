@@ -100,7 +100,7 @@ def test_what_is_left_out_is_filled_with_what_is_known(served, row):
 
 
 def test_an_unknown_store_is_answered_with_a_warning(served, row):
-    answer = predict(served, {**row, "store": "Bilbao Norte"})
+    answer = predict(served, {"store": "Bilbao Norte", "product": row["product"], "date": row["date"]})
     assert "new_series" in answer["warnings"]
     assert answer["support"]["similar_days"] == 0
     assert answer["support"]["similar_sibling_days"] > 0

@@ -83,9 +83,8 @@ class Bins:
 
         ``few``: what is known of residuals that go together; left out, each of them counts in full.
         """
-        order = np.argsort(forecast, kind="stable")
         table: Table = {}
-        for members in np.array_split(order, int(np.clip(len(order) // MIN_BIN, 1, MAX_BINS))):
+        for members in _alike(forecast):
             for name, value in _fit_bin(forecast[members], actual[members], scale[members], few).items():
                 table.setdefault(name, []).append(value)
         return cls(table)
@@ -107,6 +106,15 @@ class Bins:
         return {q: np.clip(forecast + self.at(quantile_name(q), forecast) * scale, 0, None) for q in QUANTILES}
 
 
+def _alike(forecast: Array) -> list[Array]:
+    """Indices of the rows of each bin, smallest forecasts first; equal forecasts are never parted."""
+    order = np.argsort(forecast, kind="stable")
+    ordered = forecast[order]
+    count = int(np.clip(len(order) // MIN_BIN, 1, MAX_BINS))
+    edges = np.searchsorted(ordered, ordered[np.arange(1, count) * len(order) // count])
+    return np.split(order, np.unique(edges[edges > 0]))
+
+
 def _fit_bin(forecast: Array, actual: Array, scale: Array, few: Few | None) -> dict[str, float]:
     residual = (actual - forecast) / scale
     found = {"centre": float(forecast.mean()), "spread": float(np.sqrt(np.mean(residual**2)))}
@@ -117,9 +125,10 @@ def _fit_bin(forecast: Array, actual: Array, scale: Array, few: Few | None) -> d
         zero = _is_zero(actual, q)
         found[quantile_name(q)] = float((-forecast / scale).min()) if zero else _quantile(residual, q, few)
     for level in LEVELS:
-        low = found[quantile_name((1 - level / 100) / 2)]
-        found[f"low_{level}"] = low
-        not_below = (residual > low) | (forecast + low * scale <= 0)
+        tail = (1 - level / 100) / 2
+        low = found[f"low_{level}"] = found[quantile_name(tail)]
+        # What lies below is counted before any widening: the upper bound must not give back what the lower one took.
+        not_below = (residual > _quantile(residual, tail, None)) | (forecast + low * scale <= 0)
         found[f"high_{level}"] = _upper(residual, not_below, level / 100, few)
     return _nested(found)
 

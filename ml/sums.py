@@ -243,7 +243,7 @@ def _calibrated(rows: pl.DataFrame, kind: str, variance: dict[str, float]) -> Ta
     """Bounds of error / deviation over the backtest's sums of one kind."""
     group = ("fold", *_keys(kind))
     sums = rows.group_by(group).agg(pl.col("forecast", "y").sum())
-    sums = sums.join(_deviations(rows, group, variance), on=group)
+    sums = sums.join(_deviations(rows, group, variance), on=group).sort(group)
     forecast, y, squared = (sums[name].to_numpy() for name in ("forecast", "y", "deviation"))
     few = Few(_independent(sums, rows, variance), PRIOR)
     return Bins.fit(forecast, y, np.maximum(np.sqrt(squared), 1e-9), few=few).table

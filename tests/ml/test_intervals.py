@@ -62,6 +62,20 @@ def test_rows_that_mostly_sell_nothing_are_not_covered_too_often():
     assert bounds[80][0][below_one].max() == 0
 
 
+def test_equal_forecasts_share_a_bin_whatever_their_order(counts):
+    mean, y, block = counts
+    forecast = np.round(mean / 20) * 20  # a naive model repeats itself
+    made = Intervals.fit(forecast, y, np.full(len(y), 7))
+    centre = made.blocks[7]["centre"]
+    assert centre == sorted(set(centre))
+    turned = Intervals.fit(forecast[::-1], y[::-1], np.full(len(y), 7))
+    for level, (low, high) in made.bounds(forecast, block).items():
+        other = turned.bounds(forecast, block)[level]
+        assert np.allclose(low, other[0])
+        assert np.allclose(high, other[1])
+    assert made.blocks[7]["high_95"] == pytest.approx(turned.blocks[7]["high_95"])
+
+
 def test_levels_are_nested_however_few_there_are():
     rng = np.random.default_rng(7)
     for n in (1, 2, 5, 12, 25, 38, 39, 60):

@@ -57,7 +57,7 @@ class Shares:
         """``high`` is what should be more."""
         change = (high - low) / np.maximum(low, 1e-9)
         right, wrong = float(np.mean(change > FLAT)), float(np.mean(change < -FLAT))
-        return cls(question, len(low), right, 1 - right - wrong, wrong, float(np.median(change)))
+        return cls(question, len(low), right, max(0.0, 1 - right - wrong), wrong, float(np.median(change)))
 
 
 def load(folder: Path, flags: bool) -> pl.DataFrame:

@@ -23,7 +23,7 @@ from ml.registry import EVALUATION
 from ml.splits import Split, default_blocks, rolling_origins
 from ml.succession import seed_of, trials_of
 from ml.sums import Sums
-from ml.training import Data, backtest, build_tables, train_until
+from ml.training import Data, backtest, build_tables, oldest_date, train_until
 from ml.tuning import SAMPLE, score, tune, tuning_split
 
 COMPARABLE = 0.5  # a champion that knows fewer of the stores or products is not the champion of this business
@@ -37,7 +37,7 @@ def tune_model(c: Context) -> Json:
     blocks = default_blocks(found.horizon, found.frequency)
     splits = _splits(c, found)
     judge = tuning_split(splits[0], found.date_from, step(found.frequency) * found.horizon)
-    tables = build_tables(data, blocks, _since(c, judge.end))
+    tables = build_tables(data, blocks, _since(c, data, judge))
     metric = c.option("metric", "wape")
     best, trials = tune(
         data, tables, judge, blocks=blocks, trials=trials_of(c), seed=seed_of(c), metric=metric,
@@ -97,7 +97,7 @@ def backtest_models(c: Context) -> Json:
     recipes = _contestants(c)
     splits = _splits(c, found)
     blocks = recipes["challenger"].blocks
-    tables = build_tables(data, blocks, _since(c, splits[-1].end))
+    tables = build_tables(data, blocks, _since(c, data, splits[0]))
     rows = backtest(recipes, data, tables, splits, lambda text: log.info("%s", text))
     evaluation = evaluate(rows, list(recipes), found.data_version)
     c.put("backtest.parquet", rows)
@@ -146,7 +146,7 @@ def train(c: Context) -> Json:
     data, found = _data(c)
     recipe = Recipe.model_validate(c.json("recipe.json"))
     last = found.date_to
-    model = train_until(recipe, data, build_tables(data, recipe.blocks, _since(c, last)), last)
+    model = train_until(recipe, data, build_tables(data, recipe.blocks, _since(c, data, Split(last, last))), last)
     rows = c.frame("backtest.parquet")
     intervals = Intervals.fit(rows["challenger"].to_numpy(), rows["y"].to_numpy(), rows["block"].to_numpy())
     state = tail_of(data.panel, found.frequency, found.horizon)
@@ -186,9 +186,11 @@ def _splits(c: Context, found: Snapshot) -> list[Split]:
     return rolling_origins(found.date_from, found.date_to, found.horizon, folds, found.frequency)
 
 
-def _since(c: Context, origin: dt.date) -> dt.date | None:
+def _since(c: Context, data: Data, first: Split) -> dt.date | None:
+    """The oldest rows to learn from: by the option ``window_days``, and by how many rows a model takes."""
     days = c.option("window_days", None)
-    return origin - dt.timedelta(days=int(days)) if days else None
+    asked = first.end - dt.timedelta(days=int(days)) if days else None
+    return max((date for date in (asked, oldest_date(data.panel, first.origin)) if date), default=None)
 
 
 def _params(recipe: Recipe) -> Json:

@@ -22,6 +22,8 @@ from ml.records import Frequency
 SERIES = ["store", "product"]
 KEY = ["store", "product", "date"]
 CATEGORICAL = ("store_code", "product_code")
+GROUPS = 2  # product attributes whose sales per store become features (department, category)
+CHUNK_ROWS = 2_000_000  # windows of more rows than this are computed store by store: they need 20 times the memory
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,12 @@ class Windows:
     year: int
     same_season: tuple[int, ...]
     tail: int
+    short: int
 
 
 WINDOWS: dict[Frequency, Windows] = {
-    "D": Windows(7, (7, 14, 56), 28, 112, 364, (4, 8, 26), 420),
-    "W": Windows(1, (2, 4, 13), 8, 26, 52, (), 72),
+    "D": Windows(7, (3, 7, 14, 56), 28, 112, 364, (4, 8, 26), 420, 7),
+    "W": Windows(1, (2, 4, 13), 8, 26, 52, (), 72, 2),
 }
 
 
@@ -76,6 +79,11 @@ class Columns:
             of_type(static, False),
         )
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Product attributes (names, not numbers) by which sales of a store are added up."""
+        return tuple(name for name in self.static_text if name.startswith("product."))[:GROUPS]
+
 
 def closed_mask(columns: Columns) -> pl.Expr:
     """Rows on which nothing is ever sold (a shop that is shut)."""
@@ -85,7 +93,13 @@ def closed_mask(columns: Columns) -> pl.Expr:
     return mask
 
 
-def history_features(panel: pl.DataFrame, offset: int, frequency: Frequency, columns: Columns) -> pl.DataFrame:
+def history_features(
+    panel: pl.DataFrame,
+    offset: int,
+    frequency: Frequency,
+    columns: Columns,
+    groups: GroupSales | None = None,
+) -> pl.DataFrame:
     """Features from sales up to ``offset`` periods before each row.
 
     Parameters
@@ -94,31 +108,39 @@ def history_features(panel: pl.DataFrame, offset: int, frequency: Frequency, col
         Regular panel (a row for each period of each series) sorted by store, product, date; sales may be null.
     offset
         Periods between the newest sale used and the row; a model for horizons 1..offset may use the result.
+    groups
+        Of the whole panel, when ``panel`` is some series of it.
 
     Returns
     -------
     Frame with ``store, product, date`` of every panel row, ``level``, ``seasonal_naive``, ``moving_average`` in units
-    and the ``r_…`` shares, in Float64 and in the order of the panel. ``level`` is null where nothing is known yet.
+    and the ``r_…`` shares, in Float32 and in the order of the panel. ``level`` is null where nothing is known yet.
     """
     w = WINDOWS[frequency]
+    groups = groups or GroupSales.of(panel, frequency, columns)
     base = _base(panel, columns)
     base = base.with_columns(_window_columns(offset, w, columns))
     if w.same_season:
-        base = base.with_columns(_same_weekday(offset, w))
-    base = _with_siblings(base, offset, w)
+        base = base.with_columns(_same_weekday(offset, w, columns))
+    base = groups.join(base, offset)
     base = base.with_columns(level=pl.coalesce("mean_level", "mean_long", "product_level", "store_level", "all_level"))
     base = base.with_columns(pl.col("level").clip(lower_bound=0.01))
-    return base.select(*KEY, *_history_outputs(w, columns))
+    return base.select(*KEY, *(e.cast(pl.Float32) for e in _history_outputs(w, columns)))
 
 
 def _base(panel: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     """Series ids instead of names (windows over integers are several times faster) and ``y`` without closed days."""
     wanted = [*KEY, *(["price"] if columns.price else []), *(["promotion"] if columns.promotion else [])]
-    y = pl.when(closed_mask(columns)).then(None).otherwise(pl.col("sales")).cast(pl.Float64)
-    base = panel.select(*wanted, y.alias("y"))
+    base = panel.select(*wanted, *columns.groups, _open_sales(columns))
     changed = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in SERIES)
     base = base.with_columns(changed.fill_null(False).cast(pl.UInt32).cum_sum().alias("sid"))
-    return base.with_columns(t=pl.int_range(pl.len(), dtype=pl.Int32).over("sid"))
+    # Rows of the future carry no attributes; those of their series are the same at all times.
+    known = [pl.col(name).drop_nulls().first().over("sid") for name in columns.groups]
+    return base.with_columns(*known, t=pl.int_range(pl.len(), dtype=pl.Int32).over("sid"))
+
+
+def _open_sales(columns: Columns) -> pl.Expr:
+    return pl.when(closed_mask(columns)).then(None).otherwise(pl.col("sales")).cast(pl.Float64).alias("y")
 
 
 def _rolling(values: pl.Expr, offset: int, window: int) -> pl.Expr:
@@ -128,7 +150,6 @@ def _rolling(values: pl.Expr, offset: int, window: int) -> pl.Expr:
 def _window_columns(offset: int, w: Windows, columns: Columns) -> list[pl.Expr]:
     y = pl.col("y")
     sold = pl.when(y > 0).then(pl.col("t"))
-    season_lag = -(-offset // w.season) * w.season if w.season > 1 else w.year
     found = [_rolling(y, offset, n).alias(f"mean_{n}") for n in w.means]
     found += [
         _rolling(y, offset, w.level).alias("mean_level"),
@@ -137,59 +158,137 @@ def _window_columns(offset: int, w: Windows, columns: Columns) -> list[pl.Expr]:
         _rolling((y == 0).cast(pl.Float64), offset, w.level).alias("zero_share"),
         y.shift(offset).rolling_std(w.level, min_samples=4).over("sid").alias("std_level"),
         y.shift(offset).over("sid").alias("lag"),
-        y.shift(season_lag).over("sid").alias("lag_season"),
+        y.shift(_season_lag(offset, w)).over("sid").alias("lag_season"),
         _rolling(y, max(w.year - 3, offset), 7 if w.season > 1 else 3).alias("mean_last_year"),
         (pl.col("t") - sold.forward_fill().shift(offset).over("sid"))
         .clip(0, w.year)
         .fill_null(w.year)
         .alias("since_sale"),
     ]
+    return found + _promotion_columns(offset, w, columns) + _price_columns(offset, w, columns)
+
+
+def _season_lag(offset: int, w: Windows) -> int:
+    return -(-offset // w.season) * w.season if w.season > 1 else w.year
+
+
+def _promotion_columns(offset: int, w: Windows, columns: Columns) -> list[pl.Expr]:
+    if not columns.promotion:
+        return []
+    return [
+        _rolling(_on_promotion(True), offset, w.long).alias("mean_promoted"),
+        _rolling(_on_promotion(False), offset, w.long).alias("mean_unpromoted"),
+        _rolling(pl.col("promotion"), offset, w.level).alias("promotion_share"),
+    ]
+
+
+def _on_promotion(promoted: bool) -> pl.Expr:
+    return pl.when((pl.col("promotion") > 0) == promoted).then(pl.col("y"))
+
+
+def _price_columns(offset: int, w: Windows, columns: Columns) -> list[pl.Expr]:
+    if not columns.price:
+        return []
+    price = pl.col("price")
+    return [
+        _rolling(price, offset, w.level).alias("price_level"),
+        _rolling(price, offset, w.long).alias("price_mean"),
+        price.shift(offset).rolling_max(w.long, min_samples=1).over("sid").alias("price_max"),
+        price.shift(offset).over("sid").alias("price_last"),
+    ]
+
+
+def _same_weekday(offset: int, w: Windows, columns: Columns) -> list[pl.Expr]:
+    """Means over the last n same weekdays: within (series, weekday) a week is one step."""
+    weekday = pl.col("date").dt.weekday()
+    steps = -(-offset // w.season)
+
+    def mean(values: pl.Expr, n: int) -> pl.Expr:
+        return values.shift(steps).rolling_mean(n, min_samples=1).over("sid", weekday)
+
+    found = [mean(pl.col("y"), n).alias(f"weekday_{n}") for n in w.same_season]
     if columns.promotion:
+        longest = w.same_season[-1]
         found += [
-            _rolling(pl.when(pl.col("promotion") > 0).then(y), offset, w.long).alias("mean_promoted"),
-            _rolling(pl.when(pl.col("promotion") == 0).then(y), offset, w.long).alias("mean_unpromoted"),
-            _rolling(pl.col("promotion"), offset, w.level).alias("promotion_share"),
-        ]
-    if columns.price:
-        price = pl.col("price")
-        found += [
-            _rolling(price, offset, w.long).alias("price_mean"),
-            price.shift(offset).rolling_max(w.long, min_samples=1).over("sid").alias("price_max"),
+            mean(_on_promotion(True), longest).alias("weekday_promoted"),
+            mean(_on_promotion(False), longest).alias("weekday_unpromoted"),
         ]
     return found
 
 
-def _same_weekday(offset: int, w: Windows) -> list[pl.Expr]:
-    """Means over the last n same weekdays: within (series, weekday) a week is one step."""
-    weekday = pl.col("date").dt.weekday()
-    steps = -(-offset // w.season)
-    return [
-        pl.col("y").shift(steps).rolling_mean(n, min_samples=1).over("sid", weekday).alias(f"weekday_{n}")
-        for n in w.same_season
-    ]
+@dataclass(frozen=True)
+class GroupSales:
+    """Mean sales per period of what a series belongs to: its product, its store, all, and its store's departments.
+
+    ``daily``: name -> (keys, frame with the keys, ``date`` and mean sales ``y``). Small beside the panel, so a panel's
+    series can be worked on in parts.
+    """
+
+    daily: dict[str, tuple[list[str], pl.DataFrame]]
+    windows: Windows
+
+    @classmethod
+    def of(cls, panel: pl.DataFrame, frequency: Frequency, columns: Columns) -> GroupSales:
+        keys = {"product": ["product"], "store": ["store"], "all": []}
+        keys |= {_group(name): ["store", name] for name in columns.groups}
+        base = _base(panel, columns) if columns.groups else panel.select(*KEY, _open_sales(columns))
+        daily = {
+            name: (k, base.group_by([*k, "date"]).agg(pl.col("y").mean()).sort([*k, "date"]))
+            for name, k in keys.items()
+        }
+        return cls(daily, WINDOWS[frequency])
+
+    def join(self, base: pl.DataFrame, offset: int) -> pl.DataFrame:
+        """Add ``<name>_level`` (units) and shares of it: short and long trend, last year's, the weekday's."""
+        for name, (keys, daily) in self.daily.items():
+            features = self._features(name, keys, daily, offset)
+            base = base.join(features, on=[*keys, "date"], how="left", maintain_order="left", nulls_equal=True)
+        return base
+
+    def _features(self, name: str, keys: list[str], daily: pl.DataFrame, offset: int) -> pl.DataFrame:
+        # Days on which no series has a row are rare enough (a closed chain) that rows stand for periods here.
+        w, level = self.windows, pl.col("_level")
+        daily = daily.with_columns(_level=_over(_mean("y", offset, w.level), keys))
+        short = _over(_mean("y", offset, w.short), keys)
+        long = _over(_mean("y", offset, w.long), keys)
+        found = [level.alias(f"{name}_level"), (short / level).alias(f"r_{name}_trend")]
+        found.append((long / level).alias(f"r_{name}_long"))
+        # What the forecast is after, a year ago: how the day compared with the level known so long before it.
+        found.append(_over((pl.col("y") / level).shift(w.year), keys).alias(f"r_{name}_last_year"))
+        if w.same_season:
+            weekday = pl.col("date").dt.weekday()
+            same = _mean("y", -(-offset // w.season), w.same_season[1]).over([*keys, weekday])
+            found.append((same / level).alias(f"r_{name}_weekday"))
+        return daily.select(*keys, "date", *found)
 
 
-def _with_siblings(base: pl.DataFrame, offset: int, w: Windows) -> pl.DataFrame:
-    """Mean sales of the product over all stores, of the store over all products, of everything, and their trends."""
-    for name, keys in (("product", ["product"]), ("store", ["store"]), ("all", [])):
-        daily = base.group_by([*keys, "date"]).agg(pl.col("y").mean()).sort([*keys, "date"])
-        short, level = (_sibling(n, offset, keys) for n in (w.means[0], w.level))
-        daily = daily.select(*keys, "date", level.alias(f"{name}_level"), (short / level).alias(f"r_{name}_trend"))
-        base = base.join(daily, on=[*keys, "date"], how="left", maintain_order="left")
-    return base
+def _mean(name: str, offset: int, window: int) -> pl.Expr:
+    return pl.col(name).shift(offset).rolling_mean(window, min_samples=1)
 
 
-def _sibling(window: int, offset: int, keys: list[str]) -> pl.Expr:
-    # Days on which no series has a row are rare enough (a closed chain) that rows stand for periods here.
-    mean = pl.col("y").shift(offset).rolling_mean(window, min_samples=1)
-    return mean.over(keys) if keys else mean
+def _over(values: pl.Expr, keys: list[str]) -> pl.Expr:
+    return values.over(keys) if keys else values
+
+
+def _group(attribute: str) -> str:
+    return f"store_{attribute}"
+
+
+def _group_names(columns: Columns) -> list[str]:
+    return ["product", "store", "all", *(_group(name) for name in columns.groups)]
+
+
+def _group_shares(w: Windows, columns: Columns) -> list[str]:
+    kinds = ("trend", "long", "last_year", *(("weekday",) if w.same_season else ()))
+    return [f"r_{name}_{kind}" for name in _group_names(columns) for kind in kinds]
 
 
 def _shares(w: Windows, columns: Columns) -> list[str]:
     """The windows that become shares of the level, in the order of the model's inputs."""
     found = [f"mean_{n}" for n in w.means] + ["mean_long", "mean_year", "mean_last_year", "std_level", "lag"]
     found += [f"weekday_{n}" for n in w.same_season] + ["lag_season"]
-    return found + (["mean_promoted", "mean_unpromoted"] if columns.promotion else [])
+    found += ["mean_promoted", "mean_unpromoted"] if columns.promotion else []
+    return found + (["weekday_promoted", "weekday_unpromoted"] if columns.promotion and w.same_season else [])
 
 
 def _history_outputs(w: Windows, columns: Columns) -> list[pl.Expr]:
@@ -200,12 +299,12 @@ def _history_outputs(w: Windows, columns: Columns) -> list[pl.Expr]:
         pl.col("since_sale"),
         pl.col("zero_share"),
         pl.col("t").clip(0, w.year).alias("age"),  # serving keeps no more than its tail, so neither may training
-        *(pl.col(f"r_{n}_trend") for n in ("product", "store", "all")),
+        *(pl.col(name) for name in _group_shares(w, columns)),
         (pl.col("product_level") / pl.col("all_level")).alias("r_product_size"),
         (pl.col("store_level") / pl.col("all_level")).alias("r_store_size"),
     ]
     out += [pl.col("promotion_share")] if columns.promotion else []
-    out += [pl.col("price_mean"), pl.col("price_max")] if columns.price else []
+    out += [pl.col(f"price_{n}") for n in ("level", "mean", "max", "last")] if columns.price else []
     naive = [f"weekday_{w.same_season[0]}"] if w.same_season else []
     out += [level, pl.coalesce("lag_season", *naive, "level").alias("seasonal_naive")]
     out += [pl.coalesce("mean_level", "level").alias("moving_average")]
@@ -226,30 +325,42 @@ def known_features(rows: pl.DataFrame, frequency: Frequency, columns: Columns, c
         (date.dt.ordinal_day() * (2 * np.pi / 365.25)).cos().alias("year_cos"),
     ]
     if frequency == "D":
-        added += [date.dt.weekday().cast(pl.Float32).alias("weekday"), date.dt.day().cast(pl.Float32).alias("day")]
+        left = date.dt.days_in_month() - date.dt.day()  # wages are paid, and spent, around the end of a month
+        named = {"weekday": date.dt.weekday(), "day": date.dt.day(), "days_left_in_month": left}
+        added += [value.cast(pl.Float32).alias(name) for name, value in named.items()]
     if columns.price:
-        price = pl.col("price")
-        added += [(price / pl.col("price_mean")).alias("r_price"), (price / pl.col("price_max")).alias("r_price_max")]
+        past = {"r_price": "mean", "r_price_max": "max", "r_price_level": "level", "r_price_last": "last"}
+        added += [(pl.col("price") / pl.col(f"price_{n}")).alias(name) for name, n in past.items()]
     if columns.promotion:
-        # Never lower on promotion than off it, nor unknown: a constraint on it keeps what-if the right way round.
-        plain = pl.col("r_mean_unpromoted").fill_null(1.0)
-        promoted = pl.max_horizontal("r_mean_promoted", plain)
-        added.append(pl.when(pl.col("promotion") > 0).then(promoted).otherwise(plain).alias("r_same_promotion"))
+        added.append(_same_promotion("mean").alias("r_same_promotion"))
+        if frequency == "D":
+            added.append(_same_promotion("weekday").alias("r_same_weekday_promotion"))
     rows = rows.with_columns(added)
     distance = holiday_distance(rows["date"].unique(), country)
     return rows.join(distance, on="date", how="left", maintain_order="left")
 
 
+def _same_promotion(windows: str) -> pl.Expr:
+    """The share that the row's own promotion state had; the level's (1) where the history has none of it.
+
+    Never lower on promotion than off it: a constraint on it keeps what-if the right way round.
+    """
+    plain = pl.col(f"r_{windows}_unpromoted").fill_null(1.0)
+    promoted = pl.max_horizontal(f"r_{windows}_promoted", plain)
+    return pl.when(pl.col("promotion") > 0).then(promoted).otherwise(plain)
+
+
 def feature_names(frequency: Frequency, columns: Columns) -> list[str]:
     """The model's inputs, in order."""
     w = WINDOWS[frequency]
-    shares = _shares(w, columns) + (["same_promotion"] if columns.promotion else [])
-    names = ["log_level", *(f"r_{n}" for n in shares), "r_season_of_year", "since_sale", "zero_share", "age"]
-    names += ["r_product_trend", "r_store_trend", "r_all_trend", "r_product_size", "r_store_size"]
-    names += ["promotion_share", "promotion"] if columns.promotion else []
-    names += ["price", "r_price", "r_price_max"] if columns.price else []
+    names = ["log_level", *(f"r_{n}" for n in _shares(w, columns))]
+    names += ["r_season_of_year", "since_sale", "zero_share", "age"]
+    names += [*_group_shares(w, columns), "r_product_size", "r_store_size"]
+    names += ["promotion_share", "promotion", "r_same_promotion"] if columns.promotion else []
+    names += ["r_same_weekday_promotion"] if columns.promotion and frequency == "D" else []
+    names += ["price", "r_price", "r_price_max", "r_price_level", "r_price_last"] if columns.price else []
     names += ["month", "week", "year_sin", "year_cos", "holiday", "days_to_holiday", "days_since_holiday"]
-    names += ["weekday", "day"] if frequency == "D" else []
+    names += ["weekday", "day", "days_left_in_month"] if frequency == "D" else []
     coded = [f"{name}_code" for name in (*columns.text, *columns.static_text)]
     return [*names, *columns.regressors, *columns.static, *coded, *CATEGORICAL]
 

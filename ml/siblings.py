@@ -14,7 +14,7 @@ from ml.features import KEY, SERIES
 
 MOST = 200  # siblings: more change a mean of features no further
 UNITS = ("level", "seasonal_naive", "moving_average")
-STORE_FEATURES = ("r_store_trend", "r_store_size")
+STORE_FEATURES = ("r_store_trend", "r_store_long", "r_store_last_year", "r_store_weekday", "r_store_size")
 LEAST_LEVEL = 0.01
 ROUNDS = 25  # of proportional fitting; chains whose stores share products are there after three
 

@@ -45,6 +45,9 @@ def block_of(ahead: int, blocks: tuple[int, ...]) -> int:
 
 
 def default_blocks(horizon: int, frequency: Frequency) -> tuple[int, ...]:
-    """A short block that may use fresh sales, and one for the whole horizon."""
-    short = 7 if frequency == "D" else 2
-    return (short, horizon) if horizon > short else (horizon,)
+    """Short blocks that may use fresh sales, and one for the whole horizon.
+
+    Each doubles the one before: the fresher the newest sales, the more a period of them is worth.
+    """
+    shorter = (7, 14, 28) if frequency == "D" else (1, 2, 4)
+    return (*(block for block in shorter if block < horizon), horizon)

@@ -7,7 +7,7 @@ before it, so any origin can be cut out of the same table and no fold sees what 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,18 +15,21 @@ import polars as pl
 
 from ml.encoding import add_codes
 from ml.features import (
+    CHUNK_ROWS,
     Columns,
+    GroupSales,
     closed_mask,
     feature_names,
     history_features,
     known_features,
     to_matrix,
 )
-from ml.models import Array, Inputs, Model, train_model
+from ml.models import Array, Inputs, Model, Sample, train_model
 from ml.records import Encoding, Frequency, Recipe
 from ml.splits import Split, block_of
 
 Progress = Callable[[str], None]
+MAX_ROWS = 3_500_000  # per block and model: about 1 GB of float32 and two minutes on two cores
 
 
 @dataclass(frozen=True)
@@ -58,18 +61,35 @@ class Table:
         return self.keys["date"].to_numpy()
 
 
-def build_table(data: Data, block: int, since: dt.date | None = None) -> Table:
+def build_table(data: Data, block: int, since: dt.date | None = None, until: dt.date | None = None) -> Table:
     """Feature table of one block: every row with known sales on which the shop was open.
 
-    ``since``: leave out rows before this date (their history still counts).
+    ``since``, ``until``: leave out rows outside these dates (their history still counts). A large panel is worked on
+    store by store, so that only the rows asked for are ever whole in memory.
     """
-    features = history_features(data.panel, block, data.frequency, data.columns)
-    inputs = data.panel.drop("store", "product", "date")
-    rows = pl.concat([features, inputs], how="horizontal")
+    groups = GroupSales.of(data.panel, data.frequency, data.columns)
+    parts = [_part(data, part, groups, block, since, until) for part in _by_store(data.panel)]
+    rows = parts[0].rows if len(parts) == 1 else Inputs.stacked([part.rows for part in parts])
+    return Table(block, rows, np.concatenate([part.y for part in parts]), pl.concat(part.keys for part in parts))
+
+
+def _by_store(panel: pl.DataFrame) -> list[pl.DataFrame]:
+    if panel.height <= CHUNK_ROWS:
+        return [panel]
+    return panel.partition_by("store", maintain_order=True)  # sorted by store: the parts are slices of the panel
+
+
+def _part(
+    data: Data, panel: pl.DataFrame, groups: GroupSales, block: int, since: dt.date | None, until: dt.date | None
+) -> Table:
+    features = history_features(panel, block, data.frequency, data.columns, groups)
+    rows = pl.concat([features, panel.drop("store", "product", "date")], how="horizontal")
     # Without any level (the first rows of all data) a share means nothing and would teach nonsense.
     keep = pl.col("sales").is_not_null() & pl.col("level").is_not_null() & ~closed_mask(data.columns)
     if since is not None:
         keep = keep & (pl.col("date") >= since)
+    if until is not None:
+        keep = keep & (pl.col("date") <= until)
     rows = add_codes(rows.filter(keep), data.encoding)
     rows = known_features(rows, data.frequency, data.columns, data.country)
     promotion = pl.col("promotion") if data.columns.promotion else pl.lit(0.0).alias("promotion")
@@ -83,8 +103,53 @@ def as_inputs(rows: pl.DataFrame, names: list[str]) -> Inputs:
     return Inputs(to_matrix(rows, names), *units)
 
 
-def build_tables(data: Data, blocks: tuple[int, ...], since: dt.date | None = None) -> dict[int, Table]:
-    return {block: build_table(data, block, since) for block in blocks}
+class Tables(Mapping[int, Table]):
+    """Feature tables by block, each built when it is asked for.
+
+    Small ones are kept; of large ones only the last, so that a run over many rows holds one table at a time.
+    """
+
+    def __init__(self, data: Data, blocks: tuple[int, ...], since: dt.date | None = None) -> None:
+        self._data, self._blocks, self._since = data, blocks, since
+        self._built: dict[int, Table] = {}
+
+    def __getitem__(self, block: int) -> Table:
+        if block not in self._blocks:
+            raise KeyError(block)
+        if block not in self._built:
+            if self._data.panel.height > CHUNK_ROWS:
+                self._built.clear()
+            self._built[block] = build_table(self._data, block, self._since)
+        return self._built[block]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+
+def build_tables(data: Data, blocks: tuple[int, ...], since: dt.date | None = None) -> Tables:
+    return Tables(data, blocks, since)
+
+
+def oldest_date(panel: pl.DataFrame, origin: dt.date, limit: int = MAX_ROWS) -> dt.date | None:
+    """The date from which on the panel has at most ``limit`` rows up to ``origin``; None when all are no more.
+
+    On millions of rows the newest months forecast best: what sold a year ago is in their features already.
+    """
+    if panel.height <= limit:
+        return None
+    days = panel.filter(pl.col("date") <= origin).group_by("date").len().sort("date", descending=True)
+    kept = days.filter(pl.col("len").cum_sum() <= limit)
+    return kept["date"].min() if 0 < kept.height < days.height else None  # type: ignore[return-value]
+
+
+def _newest(table: Table, origin: dt.date) -> Array:
+    """Indices of the rows a model learns from: up to the origin, and of those no more than ``MAX_ROWS``."""
+    mask = table.date <= np.datetime64(origin)
+    since = oldest_date(table.keys, origin) if mask.sum() > MAX_ROWS else None
+    return np.flatnonzero(mask if since is None else mask & (table.date >= np.datetime64(since)))
 
 
 def recency_weight(date: Array, origin: dt.date, half_life: float) -> Array:
@@ -96,20 +161,20 @@ def recency_weight(date: Array, origin: dt.date, half_life: float) -> Array:
 
 
 def train_until(
-    recipe: Recipe, data: Data, tables: dict[int, Table], origin: dt.date, *, limit: int | None = None
+    recipe: Recipe, data: Data, tables: Mapping[int, Table], origin: dt.date, *, limit: int | None = None
 ) -> Model:
     """Train a recipe on the rows up to ``origin``; ``limit`` samples at most that many rows per block (tuning)."""
-    prepared = {}
-    for block in recipe.blocks:
-        table = tables[block]
-        mask = table.date <= np.datetime64(origin)
-        index = np.flatnonzero(mask)
-        if limit and len(index) > limit:
-            index = np.random.default_rng(recipe.seed).choice(index, limit, replace=False)
-            index.sort()
-        weight = recency_weight(table.date[index], origin, float(recipe.params.get("half_life", 0)))
-        prepared[block] = (table.rows.take(index), table.y[index], weight)
-    return train_model(recipe, data.names, prepared)
+    return train_model(recipe, data.names, (_sample(recipe, tables[b], origin, limit) for b in recipe.blocks))
+
+
+def _sample(recipe: Recipe, table: Table, origin: dt.date, limit: int | None) -> Sample:
+    index = _newest(table, origin)
+    if limit and len(index) > limit:
+        index = np.random.default_rng(recipe.seed).choice(index, limit, replace=False)
+        index.sort()
+    weight = recency_weight(table.date[index], origin, float(recipe.params.get("half_life", 0)))
+    whole = len(index) == len(table.y)  # then no copy
+    return table.block, table.rows if whole else table.rows.take(index), table.y[index], weight
 
 
 def test_rows(table: Table, split: Split, blocks: tuple[int, ...], frequency: Frequency) -> tuple[Array, Array]:
@@ -126,7 +191,7 @@ def test_rows(table: Table, split: Split, blocks: tuple[int, ...], frequency: Fr
 def backtest(
     recipes: dict[str, Recipe],
     data: Data,
-    tables: dict[int, Table],
+    tables: Mapping[int, Table],
     splits: list[Split],
     progress: Progress = lambda _: None,
 ) -> pl.DataFrame:
@@ -139,19 +204,23 @@ def backtest(
     """
     if len({recipe.blocks for recipe in recipes.values()}) != 1:
         raise ValueError("recipes of one backtest must share their horizon blocks")
-    blocks = next(iter(recipes.values())).blocks
     parts = []
-    for number, split in enumerate(splits):
-        models = {}
-        for name, recipe in recipes.items():
-            progress(f"fold {number + 1} of {len(splits)}: {name}")
-            models[name] = train_until(recipe, data, tables, split.origin)
-        for block in blocks:
-            table = tables[block]
-            index, ahead = test_rows(table, split, blocks, data.frequency)
-            rows = table.rows.take(index)
-            part = table.keys[index].with_columns(
-                fold=pl.lit(number), origin=pl.lit(split.origin), ahead=ahead, block=pl.lit(block), y=table.y[index]
-            )
-            parts.append(part.with_columns(**{n: pl.Series(m.predict(block, rows)) for n, m in models.items()}))
-    return pl.concat(parts)
+    for block in next(iter(recipes.values())).blocks:  # one table at a time
+        for number, split in enumerate(splits):
+            progress(f"days up to {block} ahead, fold {number + 1} of {len(splits)}")
+            parts.append(_judged(recipes, data, tables[block], split).with_columns(fold=pl.lit(number)))
+    return pl.concat(parts).select("fold", pl.exclude("fold")).sort("fold", maintain_order=True)
+
+
+def _judged(recipes: dict[str, Recipe], data: Data, table: Table, split: Split) -> pl.DataFrame:
+    """Forecasts of every recipe for the rows of a fold that this table's block answers."""
+    blocks = next(iter(recipes.values())).blocks
+    index, ahead = test_rows(table, split, blocks, data.frequency)
+    rows, mine = table.rows.take(index), {table.block: table}
+    part = table.keys[index].with_columns(
+        origin=pl.lit(split.origin), ahead=ahead, block=pl.lit(table.block), y=table.y[index]
+    )
+    for name, recipe in recipes.items():
+        model = train_until(recipe.model_copy(update={"blocks": (table.block,)}), data, mine, split.origin)
+        part = part.with_columns(pl.Series(name, model.predict(table.block, rows)))
+    return part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import sqlite3
 
@@ -26,9 +27,12 @@ SELECT a.store, a.product, a.date,
      AND b.day BETWEEN a.day - :h - 111 AND a.day - :h) AS mean_promoted,
   (SELECT avg(sales) FROM panel b WHERE b.store = a.store AND b.product = a.product
      AND (a.day - b.day) % 7 = 0 AND a.day - b.day >= :h AND a.day - b.day < :h + 28) AS weekday_4,
+  (SELECT avg(sales) FROM panel b WHERE b.store = a.store AND b.product = a.product AND b.promotion > 0
+     AND (a.day - b.day) % 7 = 0 AND a.day - b.day >= :h AND a.day - b.day < :h + 182) AS weekday_promoted,
   (SELECT sales FROM panel b WHERE b.store = a.store AND b.product = a.product AND b.day = a.day - :h) AS lag,
   (SELECT avg(price) FROM panel b WHERE b.store = a.store AND b.product = a.product
-     AND b.day BETWEEN a.day - :h - 111 AND a.day - :h) AS price_mean
+     AND b.day BETWEEN a.day - :h - 111 AND a.day - :h) AS price_mean,
+  (SELECT price FROM panel b WHERE b.store = a.store AND b.product = a.product AND b.day = a.day - :h) AS price_last
 FROM panel a WHERE a.day >= :from_day
 """
 
@@ -45,14 +49,62 @@ def test_windows_equal_sql(chain, offset):
     connection.execute("CREATE INDEX i ON panel (store, product, day)")
     first = int(rows["day"].max()) - 40
     found = connection.execute(ORACLE, {"h": offset, "from_day": first}).fetchall()
-    names = ["store", "product", "date", "level", "mean_7", "mean_promoted", "weekday_4", "lag", "price_mean"]
+    names = ["store", "product", "date", "level", "mean_7", "mean_promoted", "weekday_4", "weekday_promoted"]
+    names += ["lag", "price_mean", "price_last"]
     wanted = pl.DataFrame(found, schema=names, orient="row", infer_schema_length=None)
     wanted = wanted.with_columns(pl.col("date").str.to_date(), pl.col("level").clip(lower_bound=0.01)).sort(KEY)
     ours = history_features(panel, offset, "D", chain.data.columns).join(wanted.select(KEY), on=KEY, how="semi")
-    shares = ["mean_7", "mean_promoted", "weekday_4", "lag"]
+    shares = ["mean_7", "mean_promoted", "weekday_4", "weekday_promoted", "lag"]
     ours = ours.with_columns((pl.col(f"r_{n}") * pl.col("level")).alias(n) for n in shares)
     assert wanted.height > 400
-    assert_frame_equal(ours.sort(KEY).select(names), wanted.cast(dict.fromkeys(names[3:], pl.Float64)), rel_tol=1e-9)
+    # Features are float32: SQL's doubles agree to its last digits.
+    assert_frame_equal(ours.sort(KEY).select(names), wanted.cast(dict.fromkeys(names[3:], pl.Float32)), rel_tol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [7, 28])
+def test_sales_of_groups_are_means_over_their_members(chain, offset):
+    """Product, store, everything and a store's departments, against plain loops over days."""
+    some = chain.panel.frame["product"].unique().sort().to_list()[:3]
+    kind = pl.when(pl.col("product").is_in(some)).then(pl.lit("a")).otherwise(pl.lit("b"))
+    panel = chain.panel.frame.with_columns(kind.alias("product.kind"))
+    columns = dataclasses.replace(chain.data.columns, static_text=("product.kind",))
+    ours = history_features(panel, offset, "D", columns).tail(1).row(0, named=True)
+    row = panel.tail(1).row(0, named=True)
+    members = {
+        "product": pl.col("product") == row["product"],
+        "store": pl.col("store") == row["store"],
+        "all": pl.lit(True),
+        "store_product.kind": (pl.col("store") == row["store"]) & (pl.col("product.kind") == row["product.kind"]),
+    }
+    for name, mine in members.items():
+        daily = panel.filter(mine).group_by("date").agg(pl.col("sales").mean()).sort("date")
+
+        def mean(days: int, daily: pl.DataFrame = daily) -> float:
+            newest = row["date"] - dt.timedelta(days=offset)
+            inside = pl.col("date").is_between(newest - dt.timedelta(days=days - 1), newest)
+            return daily.filter(inside)["sales"].mean()
+
+        same = daily.filter(pl.col("date") <= row["date"] - dt.timedelta(days=offset))
+        same = same.filter(pl.col("date").dt.weekday() == row["date"].isoweekday()).tail(8)["sales"].mean()
+        assert ours[f"r_{name}_trend"] == pytest.approx(mean(7) / mean(28), rel=1e-5)
+        assert ours[f"r_{name}_long"] == pytest.approx(mean(112) / mean(28), rel=1e-5)
+        ago = row["date"] - dt.timedelta(days=364)
+        newest = ago - dt.timedelta(days=offset)
+        before = daily.filter(pl.col("date").is_between(newest - dt.timedelta(days=27), newest))["sales"].mean()
+        then = daily.filter(pl.col("date") == ago)["sales"].item()
+        assert ours[f"r_{name}_last_year"] == pytest.approx(then / before, rel=1e-5)
+        assert ours[f"r_{name}_weekday"] == pytest.approx(same / mean(28), rel=1e-5)
+
+
+def test_a_large_panel_in_parts_is_the_same_table(chain, monkeypatch):
+    whole = build_table(chain.data, 7, since=dt.date(2026, 1, 1), until=dt.date(2026, 2, 1))
+    monkeypatch.setattr("ml.training.CHUNK_ROWS", 100)
+    parts = build_table(chain.data, 7, since=dt.date(2026, 1, 1), until=dt.date(2026, 2, 1))
+    assert_frame_equal(parts.keys, whole.keys)
+    np.testing.assert_array_equal(parts.rows.x, whole.rows.x)
+    np.testing.assert_array_equal(parts.y, whole.y)
+    assert whole.keys["date"].min() >= dt.date(2026, 1, 1)
+    assert whole.keys["date"].max() <= dt.date(2026, 2, 1)
 
 
 def test_nothing_after_the_origin_changes_a_feature(chain):
@@ -81,7 +133,7 @@ def test_online_equals_batch(chain, bundle_folder):
         batch = history_features(whole, block, "D", chain.data.columns)
         batch = batch.join(served.select(KEY), on=KEY, how="semi")
         assert batch.height == rows.height * block // 28
-        assert_frame_equal(served.sort(KEY), batch.sort(KEY), rel_tol=1e-9, abs_tol=1e-9)
+        assert_frame_equal(served.sort(KEY), batch.sort(KEY), rel_tol=1e-6, abs_tol=1e-6)
 
 
 def test_ten_thousand_rows_online_equal_batch(chain, bundle_folder):

@@ -32,7 +32,8 @@ def test_too_short_a_history_is_refused():
 
 
 def test_blocks():
-    assert default_blocks(28, "D") == (7, 28)
+    assert default_blocks(28, "D") == (7, 14, 28)
+    assert default_blocks(48, "D") == (7, 14, 28, 48)
     assert default_blocks(7, "D") == (7,)
-    assert default_blocks(8, "W") == (2, 8)
+    assert default_blocks(8, "W") == (1, 2, 4, 8)
     assert [block_of(ahead, (7, 28)) for ahead in (1, 7, 8, 28, 40, -3)] == [7, 7, 28, 28, 28, 7]

@@ -149,7 +149,7 @@ def run(name: str, root: Path, changes: dict[str, Any] | None = None, blocks: tu
     step = dt.timedelta(days=1 if data.frequency == "D" else 7)
     blocks = blocks or default_blocks(case.horizon, data.frequency)
     metric: Metric = "rmspe" if case.measure == "rmspe" else "wape"
-    recipe = Recipe(kind="xgboost", params=known_good(metric) | (changes or {}), blocks=blocks)
+    recipe = Recipe(kind="xgboost", params=known_good(metric, data.panel.height) | (changes or {}), blocks=blocks)
     split = Split(case.origin, case.origin + step * case.horizon)
     judged = backtest(
         {"prediction": recipe}, data, build_tables(data, blocks, oldest_date(data.panel, case.origin)), [split]

@@ -29,6 +29,7 @@ from ml.records import Encoding, Frequency, Recipe
 from ml.splits import Split, block_of
 
 Progress = Callable[[str], None]
+LINEAR_ROWS = 400_000  # a few hundred coefficients are settled long before; its dummies take 2 kB a row
 MAX_ROWS = 3_500_000  # per block and model: about 1 GB of float32 and two minutes on two cores
 
 
@@ -148,7 +149,7 @@ def oldest_date(panel: pl.DataFrame, origin: dt.date, limit: int = MAX_ROWS) -> 
 def _newest(table: Table, origin: dt.date) -> Array:
     """Indices of the rows a model learns from: up to the origin, and of those no more than ``MAX_ROWS``."""
     mask = table.date <= np.datetime64(origin)
-    since = oldest_date(table.keys, origin) if mask.sum() > MAX_ROWS else None
+    since = oldest_date(table.keys, origin, MAX_ROWS) if mask.sum() > MAX_ROWS else None
     return np.flatnonzero(mask if since is None else mask & (table.date >= np.datetime64(since)))
 
 
@@ -169,6 +170,8 @@ def train_until(
 
 def _sample(recipe: Recipe, table: Table, origin: dt.date, limit: int | None) -> Sample:
     index = _newest(table, origin)
+    if recipe.kind == "linear":
+        limit = min(limit or LINEAR_ROWS, LINEAR_ROWS)
     if limit and len(index) > limit:
         index = np.random.default_rng(recipe.seed).choice(index, limit, replace=False)
         index.sort()

@@ -36,9 +36,26 @@ KNOWN_GOOD: dict[str, float | int | str] = {
 }
 
 
-def known_good(metric: Metric) -> dict[str, float | int | str]:
-    """Where every search starts. Shares of the truth are judged best by what was trained on logarithms."""
-    return KNOWN_GOOD | ({"objective": "log", "correct_mean": 0} if metric == "rmspe" else {})
+# From this many rows on, larger trees and more of them still find something to learn.
+LARGE = 400_000
+LARGE_GOOD: dict[str, float | int | str] = {
+    "eta": 0.07,
+    "rounds": 300,
+    "max_depth": 8,
+    "colsample": 0.4,
+    "half_life": 0.0,
+}
+OBJECTIVES: dict[Metric, list[str]] = {
+    "wape": ["tweedie", "poisson", "squared", "log", "squared+tweedie"],
+    "rmspe": ["share", "log", "log+share"],
+}
+
+
+def known_good(metric: Metric, rows: int = 0) -> dict[str, float | int | str]:
+    """Where every search over data of so many rows starts."""
+    found = KNOWN_GOOD | (LARGE_GOOD if rows >= LARGE else {})
+    # Shares of the truth are judged best by what has learned from shares; a correction of the mean would only harm.
+    return found | ({"objective": "share", "correct_mean": 0} if metric == "rmspe" else {})
 
 
 @dataclass(frozen=True)
@@ -48,14 +65,15 @@ class Trial:
     params: dict[str, float | int | str]
 
 
-def suggest(trial: optuna.Trial) -> dict[str, float | int | str]:
-    """One point of the search space."""
+def suggest(trial: optuna.Trial, metric: Metric, rows: int) -> dict[str, float | int | str]:
+    """One point of the search space for data of so many rows."""
+    fewest, most, shallow, deep = (200, 400, 6, 9) if rows >= LARGE else (75, 200, 4, 7)
     found: dict[str, float | int | str] = {
-        "objective": trial.suggest_categorical("objective", ["tweedie", "poisson", "log"]),
+        "objective": trial.suggest_categorical("objective", OBJECTIVES[metric]),
         "tweedie_power": trial.suggest_float("tweedie_power", 1.05, 1.6),
         "eta": trial.suggest_float("eta", 0.02, 0.15, log=True),
-        "rounds": trial.suggest_int("rounds", 75, 200, step=25),
-        "max_depth": trial.suggest_int("max_depth", 4, 7),
+        "rounds": trial.suggest_int("rounds", fewest, most, step=25),
+        "max_depth": trial.suggest_int("max_depth", shallow, deep),
         "min_child_weight": trial.suggest_float("min_child_weight", 1.0, 200.0, log=True),
         "subsample": trial.suggest_float("subsample", 0.6, 1.0),
         "colsample": trial.suggest_float("colsample", 0.3, 1.0),
@@ -99,7 +117,8 @@ def tune(
     seconds
         Stop starting trials after this long.
     """
-    start = known_good(metric)
+    rows = data.panel.height
+    start = known_good(metric, rows)
     base = {"correct_mean": start["correct_mean"]} if "correct_mean" in start else {}
 
     def recipe(params: dict[str, float | int | str]) -> Recipe:
@@ -107,7 +126,7 @@ def tune(
 
     def objective(trial: optuna.Trial) -> float:
         # The longest block decides alone: it answers most of the horizon and halves the time.
-        candidate = recipe(suggest(trial)).model_copy(update={"blocks": blocks[-1:]})
+        candidate = recipe(suggest(trial, metric, rows)).model_copy(update={"blocks": blocks[-1:]})
         value = score(train_until(candidate, data, tables, split.origin, limit=SAMPLE), data, tables, split, metric)
         progress(f"trial {trial.number + 1} of {trials}: {metric} {value:.4f}")
         return value
@@ -126,11 +145,16 @@ def tune(
 def cheapest_of_the_best(trials: list[Trial]) -> Trial:
     """Of the trials within ``CLOSE`` of the best the one with the least work: such differences are noise, time is not.
 
-    Work is taken as rounds × depth, which is what a round of histogram trees costs on large data.
+    Work is taken as rounds × depth for each objective, which is what a round of histogram trees costs on large data.
     """
     best = min(trial.value for trial in trials)
     close = [trial for trial in trials if trial.value <= best * (1 + CLOSE)]
-    return min(close, key=lambda t: (int(t.params["rounds"]) * int(t.params["max_depth"]), t.value))
+    return min(close, key=lambda t: (_work(t.params), t.value))
+
+
+def _work(params: dict[str, float | int | str]) -> int:
+    members = 1 + str(params.get("objective", "")).count("+")
+    return int(params["rounds"]) * int(params["max_depth"]) * members
 
 
 def tuning_split(first_judged: Split, first: dt.date, horizon: dt.timedelta) -> Split:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from ml.cleaning import make_panel
 from ml.records import Recipe
 from ml.splits import rolling_origins
-from ml.training import Data, backtest, build_tables, recency_weight
+from ml.training import Data, backtest, build_tables, oldest_date, recency_weight, train_until
 
 
 def test_every_day_of_every_fold_is_forecast_once(chain, judged):
@@ -78,3 +79,27 @@ def test_weekly_data_goes_the_same_way(to_data):
     assert sorted(rows["ahead"].unique()) == list(range(1, 9))
     error = {n: (rows[n] - rows["y"]).abs().sum() for n in recipes}
     assert error["linear"] < error["seasonal_naive"]
+
+
+def test_of_many_rows_the_newest_are_learned_from(chain, monkeypatch):
+    """As many whole dates before the origin as the limit allows, of the panel and of the table alike."""
+    origin, panel = chain.splits[0].origin, chain.panel.frame
+    before = panel.filter(pl.col("date") <= origin)
+    limit = before.filter(pl.col("date") > origin - dt.timedelta(days=100)).height
+    assert oldest_date(panel, origin, limit) == origin - dt.timedelta(days=99)
+    assert oldest_date(panel, origin, limit - 1) == origin - dt.timedelta(days=98)
+    assert oldest_date(panel, origin, panel.height) is None
+
+    table = chain.tables[7]
+    recent = chain.recipe.model_copy(update={"blocks": (7,)})
+    monkeypatch.setattr("ml.training.MAX_ROWS", 500)
+    few = train_until(recent, chain.data, {7: table}, origin)
+    monkeypatch.undo()
+    since = oldest_date(table.keys, origin, 500)
+    mask = (table.date >= np.datetime64(since)) & (table.date <= np.datetime64(origin))
+    assert 400 < mask.sum() <= 500
+    cut = dataclasses.replace(
+        table, rows=table.rows.take(mask), y=table.y[mask], keys=table.keys.filter(pl.Series(mask))
+    )
+    wanted = train_until(recent, chain.data, {7: cut}, origin)
+    assert np.array_equal(few.predict(7, table.rows), wanted.predict(7, table.rows))

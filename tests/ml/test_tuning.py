@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 
+import optuna
 import pytest
 
 from ml.splits import Split
-from ml.tuning import KNOWN_GOOD, Trial, cheapest_of_the_best, tune, tuning_split
+from ml.tuning import KNOWN_GOOD, LARGE, Trial, cheapest_of_the_best, known_good, suggest, tune, tuning_split
 
 DAY = dt.date(2026, 1, 1)
 
@@ -25,9 +27,21 @@ def test_the_search_starts_with_the_known_good_and_repeats_itself(chain):
     assert min(t.value for t in trials) <= trials[0].value
 
 
-def test_percentage_errors_are_searched_from_the_log_objective(chain):
+def test_percentage_errors_are_searched_from_the_share_objective(chain):
     recipe, _ = tune(chain.data, chain.tables, chain.splits[0], blocks=(7, 28), trials=0, seed=3, metric="rmspe")
-    assert (recipe.params["objective"], recipe.params["correct_mean"]) == ("log", 0)
+    assert (recipe.params["objective"], recipe.params["correct_mean"]) == ("share", 0)
+
+
+@pytest.mark.parametrize("metric", ["wape", "rmspe"])
+@pytest.mark.parametrize("rows", [1_000, LARGE])
+def test_what_is_known_to_be_good_lies_in_the_space_that_is_searched(metric, rows):
+    study = optuna.create_study()
+    start = known_good(metric, rows)
+    study.enqueue_trial({k: v for k, v in start.items() if k not in ("max_bin", "correct_mean")})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Optuna only warns of a value that lies outside
+        suggested = suggest(study.ask(), metric, rows)
+    assert start.items() >= suggested.items()
 
 
 def trial(value: float, rounds: int, depth: int) -> Trial:
@@ -37,6 +51,12 @@ def trial(value: float, rounds: int, depth: int) -> Trial:
 def test_of_equals_the_cheapest_and_never_a_worse_one():
     assert cheapest_of_the_best([trial(0.300, 200, 7), trial(0.301, 100, 5), trial(0.32, 75, 4)]).value == 0.301
     assert cheapest_of_the_best([trial(0.300, 200, 7), trial(0.303, 75, 4)]).value == 0.300
+
+
+def test_two_objectives_cost_twice():
+    both = Trial(0, 0.300, {"objective": "squared+tweedie", "rounds": 100, "max_depth": 6})
+    one = Trial(1, 0.301, {"objective": "tweedie", "rounds": 150, "max_depth": 6})
+    assert cheapest_of_the_best([both, one]) == one
 
 
 @pytest.mark.parametrize(("days", "wanted"), [(400, 28), (40, 20)])

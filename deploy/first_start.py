@@ -24,6 +24,7 @@ from ml.settings import Settings, load_settings
 T = TypeVar("T")
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 90.0  # for a DAG that is not parsed yet, or a service that is being restarted
+FIRST_TRIALS = 4  # somebody is waiting; the next retraining searches as long as the setting says
 ENDED_WELL = ("success", "skipped")
 
 
@@ -67,7 +68,7 @@ class FirstStart:
         elif health.champion or not self._demo_is_unfinished():
             return NOTHING_TO_DO
         if health.champion is None:
-            self._follow(RETRAIN_DAG, {})
+            self._follow(RETRAIN_DAG, {"trials": min(FIRST_TRIALS, self.settings.tuning_trials)})
         return self._confirm()
 
     def _demo_is_unfinished(self) -> bool:

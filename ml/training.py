@@ -29,7 +29,7 @@ from ml.records import Encoding, Frequency, Recipe
 from ml.splits import Split, block_of
 
 Progress = Callable[[str], None]
-LINEAR_ROWS = 400_000  # a few hundred coefficients are settled long before; its dummies take 2 kB a row
+LINEAR_ROWS = 100_000  # a few hundred coefficients are settled long before; its dummies take 2 kB a row
 MAX_ROWS = 3_500_000  # per block and model: about 1 GB of float32 and two minutes on two cores
 
 

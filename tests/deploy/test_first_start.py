@@ -91,7 +91,7 @@ def test_nothing_there_loads_the_demo_then_trains(start):
     airflow = Airflow()
     first, output = start(airflow, (None, None), ("v1", CHAMPION))
     assert first.run() == first_start.DONE
-    assert airflow.triggered == [(ETL_DAG, {"source": "demo"}), (RETRAIN_DAG, {})]
+    assert airflow.triggered == [(ETL_DAG, {"source": "demo"}), (RETRAIN_DAG, {"trials": 4})]
     assert "collect      success after 2.0 s" in output.getvalue()
     assert "the API serves model version 4" in output.getvalue()
 
@@ -117,14 +117,14 @@ def test_a_demo_without_a_model_goes_on_with_the_training(start):
     airflow = Airflow(earlier=[run(ETL_DAG, "first-start-1", "success", {"source": "demo"})])
     first, _ = start(airflow, ("v1", None), ("v1", CHAMPION))
     assert first.run() == first_start.DONE
-    assert airflow.triggered == [(RETRAIN_DAG, {})]
+    assert airflow.triggered == [(RETRAIN_DAG, {"trials": 4})]
 
 
 def test_a_run_that_is_active_is_joined(start):
     airflow = Airflow(earlier=[run(ETL_DAG, "first-start-1", "running", {"source": "demo"})])
     first, output = start(airflow, (None, None), ("v1", CHAMPION))
     assert first.run() == first_start.DONE
-    assert airflow.triggered == [(RETRAIN_DAG, {})]
+    assert airflow.triggered == [(RETRAIN_DAG, {"trials": 4})]
     assert "process_etl_sales_data runs (first-start-1)" in output.getvalue()
 
 

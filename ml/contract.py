@@ -684,18 +684,11 @@ def _conclude(check: Check, matches: tuple[ColumnMatch, ...], mapping: Mapping) 
     if check.source.purpose == "training" and _monthly(frame, found):
         days = round(found.typical_gap)
         return refuse_file(check.source, check.table, finding("frequency_unsupported", "reject", days=days), **seen)
-    rejected = rejected_rows(check)
-    if not frame.height:
-        check.say("no_rows_left", "row", count=rejected.height)
-    findings = (*check.table.findings, *check.findings)
-    preflight = check.source.preflight(
-        check.table,
-        verdict_of(findings),
+    return conclude(
+        check,
+        frame,
+        rejected_rows(check),
         dialect=check.table.dialect.model_copy(update=check.dialect),
-        findings=tuple(sorted(findings, key=lambda f: BY_SEVERITY.index(f.severity))),
-        rows_total=frame.height + rejected.height,
-        rows_used=frame.height,
-        rows_rejected=rejected.height,
         frequency=found.frequency,
         date_from=frame["date"].min(),
         date_to=frame["date"].max(),
@@ -703,6 +696,22 @@ def _conclude(check: Check, matches: tuple[ColumnMatch, ...], mapping: Mapping) 
         products=found.products,
         missing_days=found.missing,
         preview=_preview(frame),
+        **seen,
+    )
+
+
+def conclude(check: Check, frame: pl.DataFrame, rejected: pl.DataFrame, **seen: Any) -> Checked:
+    """The verdict on a table of which ``frame`` is used and ``rejected`` is not; findings, the gravest first."""
+    if not frame.height:
+        check.say("no_rows_left", "row", count=rejected.height)
+    findings = (*check.table.findings, *check.findings)
+    preflight = check.source.preflight(
+        check.table,
+        verdict_of(findings),
+        findings=tuple(sorted(findings, key=lambda f: BY_SEVERITY.index(f.severity))),
+        rows_total=frame.height + rejected.height,
+        rows_used=frame.height,
+        rows_rejected=rejected.height,
         **seen,
     )
     return Checked(frame, rejected, preflight)

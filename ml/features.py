@@ -229,12 +229,10 @@ class GroupSales:
 
     @classmethod
     def of(cls, panel: pl.DataFrame, frequency: Frequency, columns: Columns) -> GroupSales:
-        keys = {"product": ["product"], "store": ["store"], "all": []}
-        keys |= {_group(name): ["store", name] for name in columns.groups}
         base = _base(panel, columns) if columns.groups else panel.select(*KEY, _open_sales(columns))
         daily = {
             name: (k, base.group_by([*k, "date"]).agg(pl.col("y").mean()).sort([*k, "date"]))
-            for name, k in keys.items()
+            for name, k in _group_keys(columns).items()
         }
         return cls(daily, WINDOWS[frequency])
 
@@ -270,17 +268,15 @@ def _over(values: pl.Expr, keys: list[str]) -> pl.Expr:
     return values.over(keys) if keys else values
 
 
-def _group(attribute: str) -> str:
-    return f"store_{attribute}"
-
-
-def _group_names(columns: Columns) -> list[str]:
-    return ["product", "store", "all", *(_group(name) for name in columns.groups)]
+def _group_keys(columns: Columns) -> dict[str, list[str]]:
+    """What sales are added up over: the name of each group, in the order of the model's inputs, and its keys."""
+    departments = {f"store_{name}": ["store", name] for name in columns.groups}
+    return {"product": ["product"], "store": ["store"], "all": [], **departments}
 
 
 def _group_shares(w: Windows, columns: Columns) -> list[str]:
     kinds = ("trend", "long", "last_year", *(("weekday",) if w.same_season else ()))
-    return [f"r_{name}_{kind}" for name in _group_names(columns) for kind in kinds]
+    return [f"r_{name}_{kind}" for name in _group_keys(columns) for kind in kinds]
 
 
 def _shares(w: Windows, columns: Columns) -> list[str]:

@@ -17,7 +17,7 @@ from ml.cleaning import step
 from ml.encoding import add_codes
 from ml.errors import InputError, NotEnoughData
 from ml.explain import as_lists, grouped, sentence
-from ml.features import KEY, SERIES, WINDOWS, Columns, closed_mask, history_features, known_features
+from ml.features import KEY, SERIES, WINDOWS, Columns, GroupSales, closed_mask, history_features, known_features
 from ml.models import Inputs
 from ml.records import LEVELS, Frequency
 from ml.siblings import Siblings, attributes_of, levels_of
@@ -169,8 +169,9 @@ class Forecaster:
         """History features of every series for every date of the horizon, per block; asked rows only join them."""
         future = self._future(self._latest.select(SERIES), self.horizon)
         panel = pl.concat([self.state, future], how="diagonal").sort(KEY)
+        groups, asked = GroupSales.of(panel, self.frequency, self.columns), pl.col("date") > self.origin
         return {
-            block: history_features(panel, block, self.frequency, self.columns).filter(pl.col("date") > self.origin)
+            block: history_features(panel, block, self.frequency, self.columns, groups).filter(asked)
             for block in self.manifest.recipe.blocks
         }
 

@@ -254,9 +254,8 @@ def _with_rest(parts: Array, unclipped: Array, forecast: Array, smear: float = 1
 def _train_booster(
     recipe: Recipe, objective: str, names: list[str], rows: Inputs, y: Array, weight: Array
 ) -> xgb.Booster:
-    # Codes as plain numbers: splits on sets of categories took up to three times as long and forecast no better (WAPE
-    # 0.3097 against 0.3108 on the demo with codes of stores and products, 0.2946 against 0.2970 on weekly sales of 77
-    # stores with codes of attributes).
+    # Codes as plain numbers: splits on sets of categories took up to three times as long. On the demo they forecast no
+    # better (WAPE 0.3097 against 0.3108); on weekly sales of 77 stores with attributes they did (0.295 against 0.302).
     p = recipe.params
     label, margin = y, None
     if objective == "log":

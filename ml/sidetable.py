@@ -13,7 +13,6 @@ from typing import Any
 import polars as pl
 
 from ml.contract import (
-    BY_SEVERITY,
     PREVIEW_ROWS,
     Check,
     Checked,
@@ -21,6 +20,7 @@ from ml.contract import (
     as_mapped,
     check_file,
     checked_mapping,
+    conclude,
     guarded,
     listed,
     read_input,
@@ -29,7 +29,6 @@ from ml.contract import (
     rejected_rows,
     require_header,
     scatter,
-    verdict_of,
 )
 from ml.errors import FileRefused
 from ml.findings import refused, shown
@@ -271,19 +270,12 @@ def _conclude(check: Check, mapping: Mapping, keys: list[str]) -> Checked:
     frame = pl.DataFrame([column.alias(name) for name, column in check.columns.items()])
     frame = frame if bad is None else frame.filter(~bad)
     rejected = rejected_rows(check) if bad is not None else check.table.bad_rows.sort("row")
-    if not frame.height:
-        check.say("no_rows_left", "row", count=rejected.height)
-    findings = (*check.table.findings, *check.findings)
-    preflight = check.source.preflight(
-        check.table,
-        verdict_of(findings),
-        findings=tuple(sorted(findings, key=lambda f: BY_SEVERITY.index(f.severity))),
+    return conclude(
+        check,
+        frame,
+        rejected,
         columns=_matches(check, mapping),
         mapping=mapping,
-        rows_total=frame.height + rejected.height,
-        rows_used=frame.height,
-        rows_rejected=rejected.height,
         preview=tuple(frame.head(PREVIEW_ROWS).to_dicts()),
         **{f"{role}s": frame[role].n_unique() for role in keys},
     )
-    return Checked(frame, rejected, preflight)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -62,13 +63,19 @@ class Table:
         return self.keys["date"].to_numpy()
 
 
-def build_table(data: Data, block: int, since: dt.date | None = None, until: dt.date | None = None) -> Table:
+def build_table(
+    data: Data,
+    block: int,
+    since: dt.date | None = None,
+    until: dt.date | None = None,
+    groups: GroupSales | None = None,
+) -> Table:
     """Feature table of one block: every row with known sales on which the shop was open.
 
     ``since``, ``until``: leave out rows outside these dates (their history still counts). A large panel is worked on
-    store by store, so that only the rows asked for are ever whole in memory.
+    store by store, so that only the rows asked for are ever whole in memory. ``groups``: of this panel, if known.
     """
-    groups = GroupSales.of(data.panel, data.frequency, data.columns)
+    groups = groups or GroupSales.of(data.panel, data.frequency, data.columns)
     parts = [_part(data, part, groups, block, since, until) for part in _by_store(data.panel)]
     rows = parts[0].rows if len(parts) == 1 else Inputs.stacked([part.rows for part in parts])
     return Table(block, rows, np.concatenate([part.y for part in parts]), pl.concat(part.keys for part in parts))
@@ -114,13 +121,17 @@ class Tables(Mapping[int, Table]):
         self._data, self._blocks, self._since = data, blocks, since
         self._built: dict[int, Table] = {}
 
+    @cached_property
+    def _groups(self) -> GroupSales:
+        return GroupSales.of(self._data.panel, self._data.frequency, self._data.columns)
+
     def __getitem__(self, block: int) -> Table:
         if block not in self._blocks:
             raise KeyError(block)
         if block not in self._built:
             if self._data.panel.height > CHUNK_ROWS:
                 self._built.clear()
-            self._built[block] = build_table(self._data, block, self._since)
+            self._built[block] = build_table(self._data, block, self._since, groups=self._groups)
         return self._built[block]
 
     def __iter__(self) -> Iterator[int]:

@@ -44,10 +44,10 @@ def tune_model(c: Context) -> Json:
         seconds=TUNE_SECONDS, progress=lambda text: log.info("%s", text),
     )  # fmt: skip
     best = _constrained(best, str(c.option("monotone", "auto")), data, tables, judge, metric)
-    recipe, race = _race(best, data, tables, judge, metric)
+    recipe, errors = race(best, data, tables, judge, metric)
     c.put("recipe.json", recipe.model_dump())
     history = [{"trial": t.number, metric: t.value, **t.params} for t in trials]
-    metrics = {f"tuning_{metric}_{name}": value for name, value in race.items()}
+    metrics = {f"tuning_{metric}_{name}": value for name, value in errors.items()}
     texts = {"tuning.json": json.dumps(history, indent=1)}
     return c.logged(RETRAIN_DAG, {"kind": recipe.kind, **metrics}, params=_params(recipe), metrics=metrics, texts=texts)
 
@@ -80,7 +80,7 @@ def _tried(recipe: Recipe, data: Data, tables: Any, judge: Split, metric: Any) -
     return score(train_until(tried, data, tables, judge.origin, limit=SAMPLE), data, tables, judge, metric)
 
 
-def _race(best: Recipe, data: Data, tables: Any, judge: Split, metric: Any) -> tuple[Recipe, dict[str, float]]:
+def race(best: Recipe, data: Data, tables: Any, judge: Split, metric: Any) -> tuple[Recipe, dict[str, float]]:
     """The tuned trees against models that need less data, as the trials were judged. Ties go to the simpler."""
     simple = [Recipe(kind=kind, blocks=best.blocks) for kind in ("seasonal_naive", "moving_average", "linear")]
     scores: dict[str, float] = {}

@@ -11,7 +11,7 @@ series' ``level``, so that large and small series teach each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -226,6 +226,7 @@ class GroupSales:
 
     daily: dict[str, tuple[list[str], pl.DataFrame]]
     windows: Windows
+    _found: dict[int, dict[str, pl.DataFrame]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, panel: pl.DataFrame, frequency: Frequency, columns: Columns) -> GroupSales:
@@ -238,10 +239,19 @@ class GroupSales:
 
     def join(self, base: pl.DataFrame, offset: int) -> pl.DataFrame:
         """Add ``<name>_level`` (units) and shares of it: short and long trend, last year's, the weekday's."""
-        for name, (keys, daily) in self.daily.items():
-            features = self._features(name, keys, daily, offset)
-            base = base.join(features, on=[*keys, "date"], how="left", maintain_order="left", nulls_equal=True)
+        for name, features in self._of_offset(offset).items():
+            on = [*self.daily[name][0], "date"]
+            base = base.join(features, on=on, how="left", maintain_order="left", nulls_equal=True)
         return base
+
+    def _of_offset(self, offset: int) -> dict[str, pl.DataFrame]:
+        """Features of all groups; those of the last offset are kept, for the parts of a panel ask one after another."""
+        found = self._found.get(offset)
+        if found is None:
+            found = {name: self._features(name, keys, daily, offset) for name, (keys, daily) in self.daily.items()}
+            self._found.clear()
+            self._found[offset] = found
+        return found
 
     def _features(self, name: str, keys: list[str], daily: pl.DataFrame, offset: int) -> pl.DataFrame:
         # Days on which no series has a row are rare enough (a closed chain) that rows stand for periods here.

@@ -63,11 +63,6 @@ class Inputs:
     def take(self, mask: Array) -> Inputs:
         return Inputs(self.x[mask], self.level[mask], self.seasonal_naive[mask], self.moving_average[mask])
 
-    @classmethod
-    def stacked(cls, parts: list[Inputs]) -> Inputs:
-        names = ("x", "level", "seasonal_naive", "moving_average")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
 
 Sample = tuple[int, Inputs, Array, Array]  # block, inputs, sales in units, row weights
 

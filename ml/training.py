@@ -76,9 +76,45 @@ def build_table(
     store by store, so that only the rows asked for are ever whole in memory. ``groups``: of this panel, if known.
     """
     groups = groups or GroupSales.of(data.panel, data.frequency, data.columns)
-    parts = [_part(data, part, groups, block, since, until) for part in _by_store(data.panel)]
-    rows = parts[0].rows if len(parts) == 1 else Inputs.stacked([part.rows for part in parts])
-    return Table(block, rows, np.concatenate([part.y for part in parts]), pl.concat(part.keys for part in parts))
+    parts = _by_store(data.panel)
+    if len(parts) == 1:
+        return _part(data, parts[0], groups, block, since, until)
+    within = data.panel.select(_asked(since, until).sum()).item()
+    stack, keys = _Stack(within), []
+    for part in parts:
+        table = _part(data, part, groups, block, since, until)
+        stack.add(table.y, table.rows.x, table.rows.level, table.rows.seasonal_naive, table.rows.moving_average)
+        keys.append(table.keys)
+    y, *rows = stack.whole()
+    return Table(block, Inputs(*rows), y, pl.concat(keys))
+
+
+class _Stack:
+    """Arrays of parts, each laid once where it belongs: a large matrix is never held twice.
+
+    ``most``: rows that may come; memory that no row is written to is never taken.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._height = most, 0
+        self._arrays: tuple[Array, ...] = ()
+
+    def add(self, *part: Array) -> None:
+        self._arrays = self._arrays or tuple(np.empty((self._most, *a.shape[1:]), a.dtype) for a in part)
+        for array, values in zip(self._arrays, part, strict=True):
+            array[self._height : self._height + len(values)] = values
+        self._height += len(part[0])
+
+    def whole(self) -> tuple[Array, ...]:
+        return tuple(array[: self._height] for array in self._arrays)
+
+
+def _asked(since: dt.date | None, until: dt.date | None) -> pl.Expr:
+    """Rows within the dates, with known sales."""
+    mask = pl.col("sales").is_not_null()
+    if since is not None:
+        mask = mask & (pl.col("date") >= since)
+    return mask if until is None else mask & (pl.col("date") <= until)
 
 
 def _by_store(panel: pl.DataFrame) -> list[pl.DataFrame]:
@@ -93,11 +129,7 @@ def _part(
     features = history_features(panel, block, data.frequency, data.columns, groups)
     rows = pl.concat([features, panel.drop("store", "product", "date")], how="horizontal")
     # Without any level (the first rows of all data) a share means nothing and would teach nonsense.
-    keep = pl.col("sales").is_not_null() & pl.col("level").is_not_null() & ~closed_mask(data.columns)
-    if since is not None:
-        keep = keep & (pl.col("date") >= since)
-    if until is not None:
-        keep = keep & (pl.col("date") <= until)
+    keep = _asked(since, until) & pl.col("level").is_not_null() & ~closed_mask(data.columns)
     rows = add_codes(rows.filter(keep), data.encoding)
     rows = known_features(rows, data.frequency, data.columns, data.country)
     promotion = pl.col("promotion") if data.columns.promotion else pl.lit(0.0).alias("promotion")

@@ -1,13 +1,15 @@
-"""Prediction intervals from backtest residuals, split-conformal within horizon block and size of the forecast.
+"""Prediction intervals from backtest residuals, split-conformal on a scale on which all sizes err alike.
 
-Mondrian conformal prediction (Vovk et al. 2003; Boström & Johansson 2020): residuals are grouped into bins of like
-forecasts, because a forecast of 2 units errs differently from one of 200; the bounds are finite-sample corrected
-empirical quantiles of the residual over ``scale = sqrt(forecast + 1)``, interpolated between bins.
+A forecast of 2 units errs differently from one of 200, and of the few rows of a small business not every size can have
+a bin of its own. So residuals are taken on a bent scale (:class:`Curve`, between square root and logarithm, learnt),
+where those of all sizes may stand for each other. What the curve misses is made good by bins of like forecasts where
+there are enough rows (Mondrian conformal prediction, Vovk et al. 2003; Boström & Johansson 2020); the bounds are
+finite-sample corrected empirical quantiles, interpolated between bins.
 
-Where so many rows sold nothing that the lower bound is 0, nothing can fall below it: the upper bound is then chosen so
-that both together hold the level, instead of leaving a tail on a side that has none.
+Where so often nothing is sold that the lower bound is 0, nothing can fall below it: there the upper bound alone holds
+the level. How small a forecast has to be for that is learnt from the zeros themselves, by isotonic regression.
 
-Where a bin has too few residuals for an empirical quantile (39 for 95 %), the bound is that of a Student t for the
+Where there are too few residuals for an empirical quantile (39 for 95 %), the bound is that of a Student t for the
 next residual around 0, and never inside what has been seen.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -22,27 +25,65 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student
+from sklearn.isotonic import IsotonicRegression
 
 from ml.records import LEVELS
 
-MIN_BIN = 200  # residuals in a bin: the 2.5 % quantile of fewer is a handful of rows
+FORMAT = 2
+MIN_BIN = 100  # residuals in a bin: the 2.5 % quantile of fewer is a row or two
 MAX_BINS = 12
 MIN_BLOCK = 80  # residuals of one horizon block: where one has fewer, it takes those of all blocks
 SIDED = 40  # independent residuals that it takes to tell both tails apart
 QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
+# Anscombe (1948): with 3/8 added, the transformed counts have the most even variance.
+ADDED = 3 / 8
+POWERS = tuple(np.linspace(0.02, 0.5, 25).tolist())
+MOST = 100_000  # rows that a curve is chosen on: it has one parameter
 
 Array = np.ndarray
 Table = dict[str, list[float]]
 
 
-def quantile_name(q: float) -> str:
-    """Column of a table that holds this quantile: ``q_2.5`` for 0.025."""
-    return f"q_{100 * q:g}"
-
-
 def row_scale(forecast: Array) -> Array:
-    """What the residual of one row is divided by, in units: it grows as the deviation of counts does."""
+    """What the deviation of one row is told in, in units: it grows as that of counts does."""
     return np.sqrt(np.clip(forecast, 0, None) + 1.0)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The scale on which sales of all sizes vary alike: (units + 3/8) to the ``power``, so that 0 stays 0.
+
+    Power 1/2 fits counts, whose variance grows as their mean (Anscombe 1948); nearer to 0 it becomes the logarithm,
+    for errors that are shares of the sales. Between them lies the variance of real chains (Taylor 1961).
+    """
+
+    power: float = 0.5
+
+    @classmethod
+    def fit(cls, forecast: Array, actual: Array) -> Curve:
+        """The power under which the errors are likeliest, taken as Laplace, so that no outlier decides."""
+        take = slice(None, None, -(-len(forecast) // MOST))
+        size, off = forecast[take], np.abs(actual - forecast)[take]
+        if len(size) < SIDED or not off.any():
+            return cls()
+        return min((cls(power) for power in POWERS), key=lambda curve: curve._unlikely(size, off))
+
+    def _unlikely(self, size: Array, off: Array) -> float:
+        slope = self.slope(size)
+        return float(np.mean(np.log(slope)) + np.log(np.mean(off / slope)))
+
+    def slope(self, units: Array) -> Array:
+        """Units that one step on the bent scale is worth at this size."""
+        return (np.clip(units, 0, None) + ADDED) ** (1 - self.power)
+
+    def bent(self, units: Array) -> Array:
+        """From units to the bent scale; what lies below 0 is 0."""
+        return ((np.clip(units, 0, None) + ADDED) ** self.power - ADDED**self.power) / self.power
+
+    def units(self, bent: Array) -> Array:
+        """Back again; what lies below 0 is 0."""
+        lifted = (np.clip(bent, 0, None) * self.power + ADDED**self.power) ** (1 / self.power)
+        return np.clip(lifted - ADDED, 0, None)
 
 
 @dataclass(frozen=True)
@@ -71,8 +112,7 @@ class Few:
 class Bins:
     """Bounds of the scaled residual by size of the forecast.
 
-    ``table``: per bin its ``centre`` (mean forecast, in units), ``spread`` (root mean square of the scaled residuals),
-    the bounds ``low_80 … high_95`` and the quantiles ``q_2.5 … q_97.5``.
+    ``table``: per bin its ``centre`` (mean forecast, in units) and the bounds ``low_80 … high_95``.
     """
 
     table: Table
@@ -84,8 +124,9 @@ class Bins:
         ``few``: what is known of residuals that go together; left out, each of them counts in full.
         """
         table: Table = {}
-        for members in _alike(forecast):
-            for name, value in _fit_bin(forecast[members], actual[members], scale[members], few).items():
+        for members in alike(forecast):
+            found = _fit_bin(forecast[members], actual[members], scale[members], few)
+            for name, value in found.items():
                 table.setdefault(name, []).append(value)
         return cls(table)
 
@@ -101,12 +142,8 @@ class Bins:
             found[level] = np.clip(np.minimum(low, forecast), 0, None), np.maximum(high, forecast)
         return found
 
-    def quantiles(self, forecast: Array, scale: Array) -> dict[float, Array]:
-        """Quantile -> sales in units, never below 0."""
-        return {q: np.clip(forecast + self.at(quantile_name(q), forecast) * scale, 0, None) for q in QUANTILES}
 
-
-def _alike(forecast: Array) -> list[Array]:
+def alike(forecast: Array) -> list[Array]:
     """Indices of the rows of each bin, smallest forecasts first; equal forecasts are never parted."""
     order = np.argsort(forecast, kind="stable")
     ordered = forecast[order]
@@ -117,16 +154,14 @@ def _alike(forecast: Array) -> list[Array]:
 
 def _fit_bin(forecast: Array, actual: Array, scale: Array, few: Few | None) -> dict[str, float]:
     residual = (actual - forecast) / scale
-    found = {"centre": float(forecast.mean()), "spread": float(np.sqrt(np.mean(residual**2)))}
+    found = {"centre": float(forecast.mean())}
     if few and few.free < SIDED:
         return _nested(found | _even_bounds(np.abs(residual), few))
-    for q in QUANTILES:
-        # A residual of -forecast / scale means sales of 0; the lowest of the bin brings the bound of all rows to 0.
-        zero = _is_zero(actual, q)
-        found[quantile_name(q)] = float((-forecast / scale).min()) if zero else _quantile(residual, q, few)
     for level in LEVELS:
         tail = (1 - level / 100) / 2
-        low = found[f"low_{level}"] = found[quantile_name(tail)]
+        # A residual of -forecast / scale means sales of 0; the lowest of the bin brings the bound of all rows to 0.
+        low = float((-forecast / scale).min()) if _is_zero(actual, tail) else _quantile(residual, tail, few)
+        found[f"low_{level}"] = low
         # What lies below is counted before any widening: the upper bound must not give back what the lower one took.
         not_below = (residual > _quantile(residual, tail, None)) | (forecast + low * scale <= 0)
         found[f"high_{level}"] = _upper(residual, not_below, level / 100, few)
@@ -143,16 +178,13 @@ def _nested(found: dict[str, float]) -> dict[str, float]:
 
 def _even_bounds(size: Array, few: Few) -> dict[str, float]:
     """Bounds as far below as above: a few origins that all erred to one side say little about the next one's side."""
-    found = {quantile_name(0.5): 0.0}
+    found = {}
     for level in LEVELS:
         q = (1 + level / 100) / 2
         rank = math.ceil((len(size) + 1) * level / 100)
         known = rank <= len(size)
         high = np.sort(size)[rank - 1] * few.widening(q) if known else max(size.max(), _next_value(size, q, few))
-        for name in (f"high_{level}", quantile_name(q)):
-            found[name] = float(high)
-        for name in (f"low_{level}", quantile_name(1 - q)):
-            found[name] = -float(high)
+        found[f"low_{level}"], found[f"high_{level}"] = -float(high), float(high)
     return found
 
 
@@ -170,7 +202,7 @@ def _upper(residual: Array, not_below: Array, level: float, few: Few | None) -> 
     return float(np.sort(residual[not_below])[rank - 1]) * (few.widening(1 - tail) if few else 1.0)
 
 
-def _quantile(residual: Array, q: float, few: Few | None) -> float:
+def _quantile(residual: Array, q: float, few: Few | None = None) -> float:
     """Conformal quantile: the ceil((n + 1) q)-th smallest value above the median, mirrored below it."""
     if q < 0.5:
         return -_quantile(-residual, 1 - q, few)
@@ -192,11 +224,52 @@ def _next_value(residual: Array, q: float, few: Few | None) -> float:
     return float(student.ppf(q, max(1, n - 1)) * np.sqrt(square * (1 + 1 / n)))
 
 
+# ---------------------------------------------------------------- rows
+
+MEDIAN = "50"
+# Quantile -> level and column of its table: ``top`` leaves as much above as ``low`` leaves below.
+OF_LEVEL = {0.025: ("95", "low"), 0.1: ("80", "low"), 0.5: (MEDIAN, "low"), 0.9: ("80", "top"), 0.975: ("95", "top")}
+COLUMNS = ("centre", "low", "high", "top")
+
+
+def _tables(curve: Curve, forecast: Array, actual: Array) -> dict[str, Table]:
+    """Level -> ``zero``: up to which forecast, in units, the lower bound is 0; and per bin, on the bent scale, its
+    ``centre``, the bounds ``low`` and ``high``, and ``top``."""
+    asked = [(str(level), level / 100) for level in LEVELS] + [(MEDIAN, 0.0)]
+    return {name: _table(curve, forecast, actual, share) for name, share in asked}
+
+
+def _table(curve: Curve, forecast: Array, actual: Array, share: float) -> Table:
+    at, residual = curve.bent(forecast), curve.bent(actual) - curve.bent(forecast)
+    zero = _zero_up_to(forecast, actual, (1 - share) / 2)
+    rows = []
+    for floored in (True, False):
+        group = np.flatnonzero((forecast <= zero) == floored)
+        for members in alike(forecast[group]) if len(group) else ():
+            mine = group[members]
+            like = residual[mine] if len(mine) >= SIDED else residual
+            low, top = (_quantile(like, q) for q in ((1 - share) / 2, (1 + share) / 2))
+            rows.append((float(at[mine].mean()), low, _quantile(like, max(share, 0.5)) if floored else top, top))
+    return {"zero": [zero]} | {
+        name: list(values) for name, values in zip(COLUMNS, zip(*rows, strict=True), strict=True)
+    }
+
+
+def _zero_up_to(forecast: Array, actual: Array, share: float) -> float:
+    """The largest forecast, in units, at which still this share of the rows sells nothing; -1 where there is none."""
+    nothing = (actual <= 0).astype(float)
+    if not nothing.any():
+        return -1.0
+    often = IsotonicRegression(increasing=False).fit_transform(forecast, nothing) >= share
+    return float(forecast[often].max()) if often.any() else -1.0
+
+
 @dataclass(frozen=True)
 class Intervals:
-    """``blocks``: horizon block -> the table of its :class:`Bins`."""
+    """``blocks``: horizon block -> level ("80", "95", and "50" for the median) -> table of its bins."""
 
-    blocks: dict[int, Table]
+    curve: Curve
+    blocks: dict[int, dict[str, Table]]
 
     @classmethod
     def fit(cls, forecast: Array, actual: Array, block: Array) -> Intervals:
@@ -209,48 +282,114 @@ class Intervals:
         """
         if not len(forecast):
             raise ValueError("no backtest rows to learn intervals from")
-        found = {}
-        for b in np.unique(block):
-            mine = block == b
-            if mine.sum() < MIN_BLOCK:
-                mine = np.ones(len(block), bool)
-            found[int(b)] = Bins.fit(forecast[mine], actual[mine], row_scale(forecast[mine])).table
-        return cls(found)
-
-    def bins(self, block: int) -> Bins:
-        """The bins of a block; of the longest one for a block without residuals of its own."""
-        return Bins(self.blocks.get(block) or self.blocks[max(self.blocks)])
+        curve = Curve.fit(forecast, actual)
+        return cls(curve, {b: _tables(curve, forecast[mine], actual[mine]) for b, mine in _by_block(block)})
 
     def bounds(self, forecast: Array, block: Array) -> dict[int, tuple[Array, Array]]:
         """Level (80, 95) -> lower and upper bound per row, in units; the lower never below 0, the forecast inside."""
-        found = {level: (np.zeros(len(forecast)), np.zeros(len(forecast))) for level in LEVELS}
-        for b in np.unique(block):
-            mine, f = block == b, forecast[block == b]
-            for level, (low, high) in self.bins(int(b)).bounds(f, row_scale(f)).items():
-                found[level][0][mine], found[level][1][mine] = low, high
+        asked = [(str(level), side) for level in LEVELS for side in ("low", "high")]
+        columns = self._at(asked, forecast, block)
+        found, low, high = {}, np.clip(forecast, 0, None), forecast
+        for level, below, above in zip(LEVELS, columns[::2], columns[1::2], strict=True):
+            low, high = np.minimum(low, below), np.maximum(high, above)  # a wider level holds the narrower ones
+            found[level] = low, high
         return found
 
     def quantiles(self, forecast: Array, block: Array) -> dict[float, Array]:
         """Quantile (2.5 … 97.5 %) -> sales per row, in units."""
-        found = {q: np.zeros(len(forecast)) for q in QUANTILES}
-        for b in np.unique(block):
-            mine, f = block == b, forecast[block == b]
-            for q, values in self.bins(int(b)).quantiles(f, row_scale(f)).items():
-                found[q][mine] = values
-        return found
+        return dict(zip(QUANTILES, self._at([OF_LEVEL[q] for q in QUANTILES], forecast, block), strict=True))
 
-    def deviation(self, forecast: Array, block: Array) -> Array:
-        """Root mean square error to be expected of each row, in units."""
-        found = np.zeros(len(forecast))
+    def _at(self, asked: list[tuple[str, str]], forecast: Array, block: Array) -> Array:
+        """A row of sales, in units, for each level and column asked for."""
+        found = np.zeros((len(asked), len(forecast)))
         for b in np.unique(block):
-            mine, f = block == b, forecast[block == b]
-            found[mine] = self.bins(int(b)).at("spread", f) * row_scale(f)
+            mine = block == b
+            # The longest block answers for one without residuals of its own.
+            tables = self.blocks.get(int(b)) or self.blocks[max(self.blocks)]
+            found[:, mine] = self._columns(tables, asked, forecast[mine])
+        return np.clip(found, 0, None, out=found)
+
+    def _columns(self, tables: dict[str, Table], asked: list[tuple[str, str]], forecast: Array) -> list[Array]:
+        found, bent = [], self.curve.bent(forecast)
+        for level, name in asked:
+            table = tables[level]
+            values = self.curve.units(bent + np.interp(bent, table["centre"], table[name]))
+            found.append(np.where(forecast <= table["zero"][0], 0.0, values) if name == "low" else values)
         return found
 
     def to_json(self) -> str:
-        return json.dumps({str(block): table for block, table in self.blocks.items()})
+        blocks = {str(block): tables for block, tables in self.blocks.items()}
+        return json.dumps({"format": FORMAT, "power": self.curve.power, "blocks": blocks})
 
     @classmethod
     def from_json(cls, text: str) -> Intervals:
+        """Read what :meth:`to_json` wrote, or what bundles kept before there was a format.
+
+        Raises
+        ------
+        ValueError
+            A later format than this program knows.
+        """
         raw: dict[str, Any] = json.loads(text)
-        return cls({int(block): table for block, table in raw.items()})
+        if "format" not in raw:
+            return FirstIntervals(Curve(), {int(block): {"all": table} for block, table in raw.items()})
+        if raw["format"] != FORMAT:
+            raise ValueError(f"intervals have format {raw['format']}, this program reads {FORMAT}: upgrade it")
+        return cls(Curve(raw["power"]), {int(block): tables for block, tables in raw["blocks"].items()})
+
+
+class FirstIntervals(Intervals):
+    """Intervals of bundles without a format: bounds of the residual over :func:`row_scale`; read, never written."""
+
+    def _columns(self, tables: dict[str, Table], asked: list[tuple[str, str]], forecast: Array) -> list[Array]:
+        names = {("80", "top"): "q_90", ("95", "top"): "q_97.5", (MEDIAN, "low"): "q_50"}
+        bins, scale = Bins(tables["all"]), row_scale(forecast)
+        return [forecast + bins.at(names.get(one, f"{one[1]}_{one[0]}"), forecast) * scale for one in asked]
+
+    def to_json(self) -> str:
+        return json.dumps({str(block): tables["all"] for block, tables in self.blocks.items()})
+
+
+# ---------------------------------------------------------------- how far a row is off, for sums
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """``blocks``: horizon block -> ``centre`` (forecast, in units) and ``spread`` (root mean square error there, as a
+    multiple of :func:`row_scale`)."""
+
+    blocks: dict[int, Table]
+
+    @classmethod
+    def fit(cls, forecast: Array, actual: Array, block: Array) -> Deviation:
+        """Learn from held-out forecasts and what was sold, in units."""
+        curve = Curve.fit(forecast, actual)
+        return cls({b: _spreads(curve, forecast[mine], actual[mine]) for b, mine in _by_block(block)})
+
+    def of(self, forecast: Array, block: Array) -> Array:
+        """Root mean square error to be expected of each row, in units."""
+        found = np.zeros(len(forecast))
+        for b in np.unique(block):
+            mine = block == b
+            bins = Bins(self.blocks.get(int(b)) or self.blocks[max(self.blocks)])
+            found[mine] = bins.at("spread", forecast[mine]) * row_scale(forecast[mine])
+        return found
+
+
+def _spreads(curve: Curve, forecast: Array, actual: Array) -> Table:
+    """Three points in each bin, so that also within a single one the deviation follows the curve."""
+    points: dict[float, float] = {}
+    for members in alike(forecast):
+        size = forecast[members]
+        steps = np.sqrt(np.mean(((actual[members] - size) / curve.slope(size)) ** 2))
+        centres = np.unique(np.quantile(size, (0.1, 0.5, 0.9)))
+        spreads = steps * curve.slope(centres) / row_scale(centres)
+        points |= dict(zip(centres.tolist(), spreads.tolist(), strict=True))
+    return {"centre": list(points), "spread": list(points.values())}
+
+
+def _by_block(block: Array) -> Iterator[tuple[int, Array]]:
+    """Each horizon block with the rows that it learns from."""
+    for b in np.unique(block):
+        mine = block == b
+        yield int(b), mine if mine.sum() >= MIN_BLOCK else np.ones(len(block), bool)

@@ -22,7 +22,7 @@ import polars as pl
 from scipy.optimize import nnls
 
 from ml.errors import InputError
-from ml.intervals import Array, Bins, Few, Intervals, Table
+from ml.intervals import Array, Bins, Deviation, Few, Table
 from ml.records import LEVELS
 
 OVER = {"series": ("store", "product"), "store": ("store",), "product": ("product",), "all": ()}
@@ -63,10 +63,9 @@ class Sums:
             :func:`ml.training.backtest`.
         """
         forecast, block = rows[name].to_numpy(), rows["block"].to_numpy()
-        blocks = Intervals.fit(forecast, rows["y"].to_numpy(), block).blocks
-        spread = {b: {key: table[key] for key in ("centre", "spread")} for b, table in blocks.items()}
+        deviations = Deviation.fit(forecast, rows["y"].to_numpy(), block)
+        spread, deviation = deviations.blocks, pl.Series(deviations.of(forecast, block))
         week = WEEK[_days_apart(rows)]
-        deviation = pl.Series(Intervals(spread).deviation(forecast, block))
         coded = _coded(rows, week).with_columns(forecast=pl.Series(forecast), s=deviation)
         coded = coded.select("fold", "store", "product", "ahead", "_week", "y", "forecast", "s")
         variance = _variances(coded)
@@ -104,7 +103,7 @@ class Sums:
         return pl.concat([groups.select(by), found.select("prediction", *BOUNDS)], how="horizontal")
 
     def _deviation(self, forecast: pl.DataFrame) -> Array:
-        found = Intervals(self.spread).deviation(forecast["prediction"].to_numpy(), forecast["block"].to_numpy())
+        found = Deviation(self.spread).of(forecast["prediction"].to_numpy(), forecast["block"].to_numpy())
         return np.where(forecast["high_95"].to_numpy() <= 0, 0.0, found) if "high_95" in forecast.columns else found
 
     def _with_bounds(self, found: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ series' ``level``, so that large and small series teach each other.
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -99,6 +100,7 @@ def history_features(
     frequency: Frequency,
     columns: Columns,
     groups: GroupSales | None = None,
+    after: dt.date | None = None,
 ) -> pl.DataFrame:
     """Features from sales up to ``offset`` periods before each row.
 
@@ -110,22 +112,35 @@ def history_features(
         Periods between the newest sale used and the row; a model for horizons 1..offset may use the result.
     groups
         Of the whole panel, when ``panel`` is some series of it.
+    after
+        Only rows later than this are wanted: a large panel is then worked on store by store.
 
     Returns
     -------
-    Frame with ``store, product, date`` of every panel row, ``level``, ``seasonal_naive``, ``moving_average`` in units
+    Frame with ``store, product, date`` of every row wanted, ``level``, ``seasonal_naive``, ``moving_average`` in units
     and the ``r_…`` shares, in Float32 and in the order of the panel. ``level`` is null where nothing is known yet.
     """
     w = WINDOWS[frequency]
     groups = groups or GroupSales.of(panel, frequency, columns)
+    if after is not None and len(parts := by_store(panel)) > 1:
+        return pl.concat(history_features(part, offset, frequency, columns, groups, after) for part in parts)
     base = _base(panel, columns)
     base = base.with_columns(_window_columns(offset, w, columns))
     if w.same_season:
         base = base.with_columns(_same_weekday(offset, w, columns))
+    if after is not None:
+        base = base.filter(pl.col("date") > after)
     base = groups.join(base, offset)
     base = base.with_columns(level=pl.coalesce("mean_level", "mean_long", "product_level", "store_level", "all_level"))
     base = base.with_columns(pl.col("level").clip(lower_bound=0.01))
     return base.select(*KEY, *(e.cast(pl.Float32) for e in _history_outputs(w, columns)))
+
+
+def by_store(panel: pl.DataFrame) -> list[pl.DataFrame]:
+    """A panel of more than ``CHUNK_ROWS`` rows in parts, in its order; a smaller one as it is."""
+    if panel.height <= CHUNK_ROWS or panel["store"][0] == panel["store"][-1]:
+        return [panel]
+    return panel.partition_by("store", maintain_order=True)  # sorted by store: the parts are slices of the panel
 
 
 def _base(panel: pl.DataFrame, columns: Columns) -> pl.DataFrame:

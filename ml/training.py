@@ -19,6 +19,7 @@ from ml.features import (
     CHUNK_ROWS,
     Columns,
     GroupSales,
+    by_store,
     closed_mask,
     feature_names,
     history_features,
@@ -76,7 +77,7 @@ def build_table(
     store by store, so that only the rows asked for are ever whole in memory. ``groups``: of this panel, if known.
     """
     groups = groups or GroupSales.of(data.panel, data.frequency, data.columns)
-    parts = _by_store(data.panel)
+    parts = by_store(data.panel)
     if len(parts) == 1:
         return _part(data, parts[0], groups, block, since, until)
     within = data.panel.select(_asked(since, until).sum()).item()
@@ -115,12 +116,6 @@ def _asked(since: dt.date | None, until: dt.date | None) -> pl.Expr:
     if since is not None:
         mask = mask & (pl.col("date") >= since)
     return mask if until is None else mask & (pl.col("date") <= until)
-
-
-def _by_store(panel: pl.DataFrame) -> list[pl.DataFrame]:
-    if panel.height <= CHUNK_ROWS:
-        return [panel]
-    return panel.partition_by("store", maintain_order=True)  # sorted by store: the parts are slices of the panel
 
 
 def _part(

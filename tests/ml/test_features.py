@@ -98,13 +98,22 @@ def test_sales_of_groups_are_means_over_their_members(chain, offset):
 
 def test_a_large_panel_in_parts_is_the_same_table(chain, monkeypatch):
     whole = build_table(chain.data, 7, since=dt.date(2026, 1, 1), until=dt.date(2026, 2, 1))
-    monkeypatch.setattr("ml.training.CHUNK_ROWS", 100)
+    monkeypatch.setattr("ml.features.CHUNK_ROWS", 100)
     parts = build_table(chain.data, 7, since=dt.date(2026, 1, 1), until=dt.date(2026, 2, 1))
     assert_frame_equal(parts.keys, whole.keys)
     np.testing.assert_array_equal(parts.rows.x, whole.rows.x)
     np.testing.assert_array_equal(parts.y, whole.y)
     assert whole.keys["date"].min() >= dt.date(2026, 1, 1)
     assert whole.keys["date"].max() <= dt.date(2026, 2, 1)
+
+
+def test_only_the_rows_wanted_are_the_same_rows(chain, monkeypatch):
+    panel, cut = chain.panel.frame, dt.date(2026, 1, 20)
+    whole = history_features(panel, 28, "D", chain.data.columns).filter(pl.col("date") > cut)
+    assert whole.height > 400
+    assert_frame_equal(history_features(panel, 28, "D", chain.data.columns, after=cut), whole, check_exact=True)
+    monkeypatch.setattr("ml.features.CHUNK_ROWS", 100)
+    assert_frame_equal(history_features(panel, 28, "D", chain.data.columns, after=cut), whole, check_exact=True)
 
 
 def test_nothing_after_the_origin_changes_a_feature(chain):

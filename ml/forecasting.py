@@ -142,11 +142,18 @@ class Forecaster:
         return self._with_attributes(self._with_last_week(rows))
 
     def _with_last_price(self, rows: pl.DataFrame) -> pl.DataFrame:
-        last = self.state.filter(pl.col("price").is_not_null()).group_by(SERIES).agg(_last=pl.col("price").last())
-        product = last.group_by("product").agg(_sibling=pl.col("_last").median())
+        if not rows["price"].null_count():
+            return rows
+        last, product = self._last_prices
         rows = rows.join(last, on=SERIES, how="left", maintain_order="left")
         rows = rows.join(product, on="product", how="left", maintain_order="left")
         return rows.with_columns(price=pl.coalesce("price", "_last", "_sibling")).drop("_last", "_sibling")
+
+    @cached_property
+    def _last_prices(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Of each series, and the median of them for each product."""
+        last = self.state.filter(pl.col("price").is_not_null()).group_by(SERIES).agg(_last=pl.col("price").last())
+        return last, last.group_by("product").agg(_sibling=pl.col("_last").median())
 
     def _with_last_week(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Regressors that were not given are taken from the same weekday of the last known week."""
@@ -414,9 +421,15 @@ class Forecaster:
         known = self._known.with_columns(_known=pl.lit(True))
         out = out.join(known, on=SERIES, how="left", maintain_order="left")
         out = out.hstack([*self._support.similar(out), self._support.outside(out)])
-        codes = [pl.when(mask.fill_null(False)).then(pl.lit(code)) for code, mask in self._flags().items()]
-        out = out.with_columns(warnings=pl.concat_list(codes).list.drop_nulls())
+        out = out.with_columns(warnings=self._warnings(out))
         return out.with_columns(date=pl.col("asked_date")).drop("_row", "asked_date", "_borrows", "_known", "closed")
+
+    def _warnings(self, out: pl.DataFrame) -> pl.Series:
+        """Codes per row, in the order of the flags; those that stand nowhere are not looked for row by row."""
+        flags = out.select(mask.fill_null(False).alias(code) for code, mask in self._flags().items())
+        codes = [pl.when(mask).then(pl.lit(mask.name)) for mask in flags if mask.any()]
+        nothing = pl.repeat([], out.height, dtype=pl.List(pl.String))
+        return out.select(warnings=pl.concat_list(codes).list.drop_nulls() if codes else nothing)["warnings"]
 
     def _flags(self) -> dict[str, pl.Expr]:
         """Each warning and the rows it stands at."""

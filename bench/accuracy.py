@@ -1,193 +1,171 @@
-"""How well the engine forecasts public retail data, beside what others reached on the same rows.
+"""How well the engine forecasts public retail data, side by side with peers on the same rows.
 
-``python -m bench.accuracy rossmann frat m5 [--json out.json]`` with CONTROL_ROOM_BENCH_DATA naming the folder that
-holds ``m5/``, ``rossmann/`` and ``frat/`` (their terms allow no copy in here). One engine for all: the data sets differ
-in their columns, their cut-off and the measure they are known by, and in nothing else.
+``python -m bench.accuracy --data DIR [--sets m5,rossmann,…] [--methods ours,…] [--json out.json]``.
+Every method gets the same past and the same future inputs as files (:mod:`bench.job`) and never the sales that it is
+judged by; each runs in a process of its own, so its seconds and its memory are its own. Seconds are from tables in
+memory to forecasts with intervals; reading and cleaning (the product's, once per set) stand beside them.
+
+``--set`` and ``--blocks`` change the recipe of ours, to explore.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime as dt
-import importlib.util
 import json
-import resource
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from ml.attributes import attach, merge_tables
-from ml.cleaning import make_panel
-from ml.encoding import fit_encoding
-from ml.evaluation import rmspe, wape
-from ml.features import Columns
-from ml.records import Recipe
+from bench import peers
+from bench.job import FACTS, FORECAST, write_job
+from bench.sets import CASES, prepare
+from ml.features import KEY
+from ml.records import LEVELS
 from ml.settings import load_settings
-from ml.splits import Split, default_blocks
-from ml.training import Data, backtest, build_tables, oldest_date
-from ml.tuning import Metric, known_good
 
-NO_DATA = "SKIPPED, NOT MEASURED: CONTROL_ROOM_BENCH_DATA names no folder with the public data sets"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One data set: how to load it, where it is cut, and how it is scored."""
-
-    load: Callable[[Path], tuple[pl.DataFrame, list[pl.DataFrame]]]
-    origin: dt.date
-    horizon: int
-    country: str
-    measure: str
-    score: Callable[[Path, pl.DataFrame], dict[str, float]]
-    references: dict[str, float] = field(default_factory=dict)
-
-
-# ---------------------------------------------------------------- the data sets, as a user's columns
-
-
-def load_m5(folder: Path) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-    ids, calendar = pl.read_parquet(folder / "ids.parquet"), pl.read_parquet(folder / "calendar.parquet")
-    sales = pl.read_parquet(folder / "sales.parquet").with_columns(pl.col("store", "product").cast(pl.String))
-    events = [pl.col("event_name_1").alias("event"), pl.col("event_type_1").alias("event_type")]
-    days = calendar.select("date", *(e.fill_null("none").cast(pl.Categorical) for e in events), "^snap_.*$")
-    states = days.unpivot(["snap_CA", "snap_TX", "snap_WI"], index="date", variable_name="state", value_name="snap")
-    states = states.with_columns(pl.col("state").str.strip_prefix("snap_"), pl.col("snap").cast(pl.Float32))
-    stores = ids.select("store", "state").unique()
-    by_store = states.join(stores, on="state").join(days.drop("^snap_.*$"), on="date").drop("state")
-    frame = sales.with_columns(pl.col("sales").cast(pl.Float32)).join(by_store, on=["store", "date"], how="left")
-    return frame, [stores, ids.select(pl.col("item").alias("product"), "dept", "cat").unique()]
-
-
-def load_rossmann(folder: Path) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-    frame = pl.read_parquet(folder / "sales.parquet").drop("customers").rename({"promo": "promotion"})
-    frame = frame.with_columns(
-        pl.col("store").cast(pl.String), pl.lit("all").alias("product"), pl.col("sales", "promotion").cast(pl.Float64),
-        pl.col("open", "school_holiday").cast(pl.Float64),
-    )  # fmt: skip
-    stores = pl.read_parquet(folder / "store.parquet").with_columns(pl.col("store").cast(pl.String))
-    return frame, [stores]
-
-
-def load_frat(folder: Path) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-    raw = pl.read_parquet(folder / "sales.parquet").rename({"week_end_date": "date", "units": "sales"})
-    on_promotion = pl.max_horizontal("feature", "display", "tpr_only").cast(pl.Float64)
-    frame = raw.select(
-        "date", pl.col("store", "product").cast(pl.String), pl.col("sales").cast(pl.Float64),
-        pl.col("price").cast(pl.Float64), on_promotion.alias("promotion"),
-        pl.col("base_price", "feature", "display", "tpr_only").cast(pl.Float64),
-    )  # fmt: skip
-    wanted = {"product": ["manufacturer", "category", "sub_category"], "store": ["seg_value_name"]}
-    tables = [pl.read_parquet(folder / f"{n}.parquet").select(n, *c).unique(subset=n) for n, c in wanted.items()]
-    return frame, [t.with_columns(pl.col(n).cast(pl.String)) for n, t in zip(wanted, tables, strict=True)]
-
-
-# ---------------------------------------------------------------- scores
-
-
-def score_m5(folder: Path, judged: pl.DataFrame) -> dict[str, float]:
-    """WRMSSE of the public period, by the competition's own arithmetic; a product not on sale yet counts as 0."""
-    spec = importlib.util.spec_from_file_location("score_m5", folder / "score_m5.py")
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"{folder} has no score_m5.py")
-    official = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(official)
-    ids, scale, days, actual = official.load(folder, "val")
-    forecast = official.matrix(
-        judged.select("store", "product", "date", "prediction").to_pandas(), "prediction", ids, days
-    )
-    levels, overall = official.wrmsse(np.nan_to_num(forecast), actual, ids, scale, "val")
-    names = [f"wrmsse {name}" for name, _ in official.LEVELS]
-    return {"wrmsse": overall, **dict(zip(names, levels, strict=True))}
-
-
-def score_shares(folder: Path, judged: pl.DataFrame) -> dict[str, float]:
-    y, forecast = judged["y"].to_numpy(), judged["prediction"].to_numpy()
-    return {"rmspe": rmspe(y, forecast), "wape": wape(y, forecast), "bias": float((forecast - y).sum() / y.sum())}
-
-
-CASES = {
-    "m5": Case(
-        load_m5, dt.date(2016, 4, 24), 28, "US", "wrmsse", score_m5,
-        {"XGBoost, 46 features, one 28-day model": 0.648},
-    ),
-    "rossmann": Case(
-        load_rossmann, dt.date(2015, 6, 13), 48, "DE", "rmspe", score_shares,
-        {"two plain LightGBMs": 0.1135, "geometric mean by store, weekday, promotion": 0.131},
-    ),
-    "frat": Case(
-        load_frat, dt.date(2011, 11, 9), 8, "US", "wape", score_shares,
-        {"median by store, product, promotion": 0.367, "mean of 8 weeks": 0.459, "last value": 0.498},
-    ),
+METHODS = ("seasonal_naive", "auto_ets", "mlforecast_lightgbm", "ours")
+Row = dict[str, Any]
+COLUMNS = {
+    "set": "<11", "method": "<20", "metric": "<7", "value": ">8.4f", "bias": ">+8.1%", "coverage80": ">11.1%",
+    "coverage95": ">11.1%", "seconds": ">8.1f", "peak_gb": ">8.2f",
 }  # fmt: skip
 
 
-# ---------------------------------------------------------------- the run
+def run_set(name: str, root: Path | None, asked: argparse.Namespace) -> Iterator[Row]:
+    """A row per method that could be run."""
+    case, folder = CASES[name], (root or Path()) / name
+    if missing := case.missing(folder):
+        skipped(name, f"--data (or CONTROL_ROOM_BENCH_DATA) names no folder with {name}/{missing[0]}")
+        return
+    with tempfile.TemporaryDirectory(prefix="control-room-bench-") as scratch:
+        began = time.monotonic()
+        judged = write_job(Path(scratch), name, case, prepare(case, folder))
+        prepared = time.monotonic() - began
+        for method in asked.methods:
+            try:
+                facts = run_method(method, Path(scratch), asked)
+            except peers.PeersMissing as reason:
+                skipped(f"{name}, {method}", str(reason))
+                continue
+            forecast = pl.read_parquet(Path(scratch) / FORECAST)
+            yield {"set": name, "method": method, **scored(name, folder, judged, forecast), **facts,
+                   "prepare_seconds": prepared}  # fmt: skip
 
 
-def prepare(case: Case, folder: Path) -> Data:
-    """The panel as ETL makes it, with categories of all rows."""
-    frame, tables = case.load(folder)
-    panel = make_panel(frame, country=case.country)
-    side, _ = merge_tables(tables, [f"table {k}" for k in range(len(tables))])
-    attached = attach(panel.frame, side)
-    columns = Columns.of(attached.frame, panel.regressors, panel.closed_when, attached.static)
-    encoding = fit_encoding(attached.frame, ["store", "product", *columns.text, *columns.static_text], [])
-    return Data(attached.frame, panel.frequency, columns, encoding, case.country)
+def skipped(what: str, why: str) -> None:
+    print(f"SKIPPED, NOT MEASURED: {what}: {why}", file=sys.stderr, flush=True)
 
 
-def run(name: str, root: Path, changes: dict[str, Any] | None = None, blocks: tuple[int, ...] = ()) -> dict[str, Any]:
-    """Train at the cut-off with the known good recipe and forecast the horizon; times in seconds, memory in GB."""
-    case, began = CASES[name], time.monotonic()
-    data = prepare(case, root / name)
-    prepared = time.monotonic()
-    step = dt.timedelta(days=1 if data.frequency == "D" else 7)
-    blocks = blocks or default_blocks(case.horizon, data.frequency)
-    metric: Metric = "rmspe" if case.measure == "rmspe" else "wape"
-    recipe = Recipe(kind="xgboost", params=known_good(metric, data.panel.height) | (changes or {}), blocks=blocks)
-    split = Split(case.origin, case.origin + step * case.horizon)
-    judged = backtest(
-        {"prediction": recipe}, data, build_tables(data, blocks, oldest_date(data.panel, case.origin)), [split]
+def run_method(method: str, scratch: Path, asked: argparse.Namespace) -> Row:
+    """Run a method on a job in a child process and give its facts.
+
+    Raises
+    ------
+    PeersMissing
+        A peer's environment is not there.
+    SystemExit
+        The method broke; its last output is on the error stream.
+    """
+    for name in (FORECAST, FACTS):
+        (scratch / name).unlink(missing_ok=True)
+    print(f"{method} …", file=sys.stderr, flush=True)
+    done = subprocess.run(command(method, scratch, asked), cwd=peers.ROOT, stdout=sys.stderr)
+    if done.returncode or not (scratch / FACTS).is_file():
+        raise SystemExit(f"{method} ended with {done.returncode}; what it said is above")
+    found: Row = json.loads((scratch / FACTS).read_text())
+    return found
+
+
+def command(method: str, scratch: Path, asked: argparse.Namespace) -> list[str]:
+    if method in peers.NAMES:
+        return [str(peers.interpreter(asked.peers, asked.install)), str(peers.SCRIPT), method, str(scratch)]
+    if method == "seasonal_naive":
+        return [sys.executable, "-m", "bench.naive", str(scratch)]
+    changes = ["--changes", json.dumps(dict(asked.set)), "--blocks", json.dumps(asked.blocks)]
+    return [sys.executable, "-m", "bench.ours", str(scratch), *changes]
+
+
+def scored(name: str, folder: Path, judged: pl.DataFrame, forecast: pl.DataFrame) -> Row:
+    """Metric, bias and coverage over the judged rows; a row without an answer counts as a forecast of 0."""
+    case = CASES[name]
+    rows = judged.join(forecast, on=KEY, how="left", maintain_order="left")
+    point = pl.col("prediction").fill_nan(None)
+    unanswered = rows.select(point.null_count()).item()
+    rows = rows.with_columns(point.fill_null(0.0))
+    found = case.score(folder, rows)
+    inside = [
+        pl.col("y").is_between(pl.col(f"low_{lv}") - 1e-9, pl.col(f"high_{lv}") + 1e-9).fill_null(False).mean()
+        for lv in LEVELS
+    ]
+    covered = dict(zip((f"coverage{lv}" for lv in LEVELS), rows.select(
+        expr.alias(str(lv)) for lv, expr in zip(LEVELS, inside, strict=True)).row(0), strict=True))  # fmt: skip
+    scores = {"metric": case.measure, "value": found[case.measure], **covered, "bias": found["bias"]}
+    return {**scores, "judged_rows": rows.height, "unanswered_rows": unanswered, "scores": found,
+            "references": case.references}  # fmt: skip
+
+
+def table(rows: list[Row]) -> str:
+    """One line per row, and what others reached on the same rows."""
+    head = " ".join(f"{name:{spec[0]}{spec[1:].lstrip('+').split('.')[0]}}" for name, spec in COLUMNS.items())
+    lines = [head, *(" ".join(f"{row[n]:{spec}}" for n, spec in COLUMNS.items()) + f"  {row['note']}" for row in rows)]
+    for name, row in {row["set"]: row for row in rows}.items():
+        known = ", ".join(f"{what} {value}" for what, value in row["references"].items())
+        lines += [f"{name}, elsewhere on the same rows: {known}"] if known else []
+    return "\n".join(lines)
+
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.accuracy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    found = case.score(root / name, judged)
-    return {
-        "case": name,
-        "measure": case.measure,
-        "value": found[case.measure],
-        "scores": found,
-        "references": case.references,
-        "features": len(data.names),
-        "rows": data.panel.height,
-        "recipe": recipe.model_dump(),
-        "prepare_seconds": prepared - began,
-        "run_seconds": time.monotonic() - prepared,
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
-    }
+    known = {"sets": tuple(CASES), "methods": METHODS}
+    for option, names in known.items():
+        parser.add_argument(f"--{option}", default=",".join(names), help=f"some of {','.join(names)} (default: all)")
+    parser.add_argument("--data", type=Path, default=None, help="folder with a folder per set; CONTROL_ROOM_BENCH_DATA")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--set", action="append", default=[], type=changed, metavar="NAME=VALUE", help="ours: recipe")
+    parser.add_argument("--blocks", default="", help="ours: horizon blocks, as in 7,14,28")
+    parser.add_argument("--peers", type=Path, default=peers.HOME, help="environment of the peers")
+    parser.add_argument("--no-install", dest="install", action="store_false", help="skip peers that are not installed")
+    asked = parser.parse_args(given)
+    for option, names in known.items():
+        chosen = getattr(asked, option).split(",")
+        if unknown := [name for name in chosen if name not in names]:
+            parser.error(f"--{option}: {unknown[0]!r} is none of {', '.join(names)}")
+        setattr(asked, option, chosen)
+    asked.blocks = [int(block) for block in asked.blocks.split(",") if block]
+    asked.data = asked.data or load_settings().bench_data
+    return asked
+
+
+def changed(pair: str) -> tuple[str, float | str]:
+    """A parameter of the recipe and its value, a number where it is one."""
+    name, equals, value = pair.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{pair!r} is not NAME=VALUE")
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=__doc__)
-    parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="default: all")
-    parser.add_argument("--json", type=Path, help="also write the results to this file")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the recipe")
-    parser.add_argument("--blocks", default="", help="horizon blocks, as in 7,14,28")
-    asked = parser.parse_args()
-    root = load_settings().bench_data
-    if root is None or not root.is_dir():
-        raise SystemExit(NO_DATA)
-    changes = dict(pair.split("=", 1) for pair in asked.set)
-    typed = {k: v if not v.replace(".", "").isdigit() else float(v) for k, v in changes.items()}
-    blocks = tuple(int(b) for b in asked.blocks.split(",") if b)
-    results = [run(name, root, typed, blocks) for name in asked.cases or CASES]
-    for result in results:
-        print(json.dumps({k: v for k, v in result.items() if k != "recipe"}, indent=1))
+    asked = arguments()
+    rows: list[Row] = []
+    for name in asked.sets:
+        for row in run_set(name, asked.data, asked):
+            rows.append(row)
+            if asked.json:  # after each: a long run that is ended early has not been for nothing
+                asked.json.write_text(json.dumps(rows, indent=1, default=str))
+    print(table(rows))
     if asked.json:
-        asked.json.write_text(json.dumps(results, indent=1, default=str))
+        asked.json.write_text(json.dumps(rows, indent=1, default=str))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ format: env-dev  ## format and mend what can be mended
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
 
-bench: env     ## time and memory of a first and a second start
+bench: env     ## time and memory: of two starts, and of the engine beside plain polars and XGBoost
 	$(PYTHON) -m bench
 
 lock: env      ## pin every dependency again, with hashes

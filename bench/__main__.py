@@ -1,5 +1,9 @@
-"""``python -m bench``: every benchmark there is."""
+"""``python -m bench``: the start of the product and the speed of the engine, each with its own figures."""
 
-from bench.start import main
+import sys
 
-main()
+from bench import engine, start
+
+start.main()
+sys.stdout.flush()
+engine.main([])

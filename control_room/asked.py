@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from control_room import words
 from control_room.clients.api import Catalog
 from control_room.clients.mlflow import ExperimentRun
 from control_room.live import Seen
@@ -55,6 +56,12 @@ def models() -> Seen[tuple[ModelInfo, ...]]:
 
 def model(version: str) -> Seen[ModelReport]:
     return ask_api(("model", version), lambda api: api.model(version), seconds=60)
+
+
+def choice(version: str) -> str:
+    """Why this model is a simple one, in words; empty where it is not, or nothing is known of it."""
+    report = model(version).value
+    return words.choice(report.evaluation.choice) if report and report.evaluation else ""
 
 
 def promotions() -> Seen[tuple[Promotion, ...]]:

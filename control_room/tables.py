@@ -9,8 +9,8 @@ import pandas as pd
 
 from control_room.clients.mlflow import ExperimentRun
 from control_room.i18n import N_, gettext, number, percent
-from control_room.words import MODEL_NAMES, SUPPORT_LEVELS, WARNINGS, driver, state, word
-from ml.records import Answer, Evaluation, Explanation, HistoryItem, Metrics, RowError
+from control_room.words import MODEL_NAMES, SUPPORT_LEVELS, TOTAL_OVER, TOTAL_SPANS, WARNINGS, driver, state, word
+from ml.records import Answer, Evaluation, Explanation, HistoryItem, Metrics, RowError, SumCoverage
 
 INPUTS = ("price", "promotion", "holiday")
 
@@ -140,6 +140,21 @@ def _metric(found: Metrics, name: str) -> str:
     if name == "bias":
         return percent(value, signed=True)
     return percent(value) if name in ("wape", "rmspe") else number(value, 2)
+
+
+def sums(evaluation: Evaluation, frequency: str) -> pd.DataFrame:
+    """How often totals lay inside their intervals, a kind of total per row, as text in the reader's form."""
+    return pd.DataFrame([_sum(item, frequency) for item in evaluation.sums])
+
+
+def _sum(item: SumCoverage, frequency: str) -> dict[str, str]:
+    over, span = item.kind.split("/")
+    return {
+        gettext("Total of"): word(TOTAL_OVER, over),
+        gettext("Over"): word(TOTAL_SPANS.get(frequency, TOTAL_SPANS["D"]), span),
+        gettext("Totals tested"): number(item.sums),
+        **{gettext(METRICS[level]): percent(share) for level, share in item.coverage.items()},
+    }
 
 
 def experiment_runs(runs: Sequence[ExperimentRun]) -> tuple[pd.DataFrame, list[str], list[str]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from control_room.findings import FINDINGS, KINDS
-from control_room.i18n import N_, amount, day, gettext, ngettext, number, percent
-from ml.records import Contribution, Decision, Explanation, Finding, Gate, Segment, Support, Total
+from control_room.i18n import N_, NOTHING, amount, day, gettext, ngettext, number, percent
+from ml.records import Choice, Contribution, Decision, Explanation, Finding, Gate, Segment, Support, Total
 
 # ---------------------------------------------------------------- states: icon, words, colour (never colour alone)
 
@@ -80,6 +80,7 @@ MODEL_NAMES = {
     "seasonal_naive": N_("Seasonal naive"),
     "moving_average": N_("Moving average"),
     "linear": N_("Linear model"),
+    "xgboost": N_("Boosted trees"),
 }
 ROLE_NAMES = {
     "date": N_("Date"),
@@ -112,6 +113,19 @@ WARNINGS = {
     "price_outside": N_("The price lies beyond all that was ever asked for this here: take the answer with care."),
     "promotion_outside": N_("This has never been on promotion here: how it responds is inferred from others."),
     "regressor_outside": N_("A value known in advance lies beyond all that was seen: take the answer with care."),
+}
+# How the reader names what separates columns: the fact ``separator``.
+SEPARATOR_NAMES = {"comma": N_("comma"), "semicolon": N_("semicolon"), "tab": N_("tab")}
+# Over what a total runs, and how long; the spans for daily and for weekly data.
+TOTAL_OVER = {
+    "series": N_("one product in one store"),
+    "store": N_("one store"),
+    "product": N_("one product"),
+    "all": N_("everything"),
+}
+TOTAL_SPANS = {
+    "D": {"period": N_("one day"), "week": N_("one week"), "horizon": N_("all days ahead")},
+    "W": {"period": N_("one week"), "week": N_("four weeks"), "horizon": N_("all weeks ahead")},
 }
 # What moves a forecast. The level itself is the base of the sentence.
 DRIVERS = {
@@ -243,6 +257,30 @@ def segment(item: Segment) -> str:
     return item.value
 
 
+def choice(made: Choice | None) -> str:
+    """Why a simpler model than the boosted trees answers; empty where they do, or where it is not known."""
+    if made is None or made.reason == "trees":
+        return ""
+    model, history = word(MODEL_NAMES, made.kind), _history(made)
+    own, trees = made.errors.get(made.kind), made.errors.get("xgboost")
+    facts = {"model": model, "history": history, "metric": made.metric.upper(), "own": percent(own)}
+    if made.reason == "simpler" and trees is not None:
+        text = gettext("{model} answers: on {history} nothing beat it ({metric} {own}, boosted trees {trees}).")
+        return text.format(**facts, trees=percent(trees))
+    if own is None:
+        return gettext("{model} answers: {history} is too little to train a model that learns.").format(**facts)
+    text = gettext("{model} answers: {history} is too little to train a model that learns ({metric} {own}).")
+    return text.format(**facts)
+
+
+def _history(made: Choice) -> str:
+    if made.frequency == "W":
+        text = ngettext("{count} week of history", "{count} weeks of history", made.periods)
+    else:
+        text = ngettext("{count} day of history", "{count} days of history", made.periods)
+    return text.format(count=number(made.periods))
+
+
 # ---------------------------------------------------------------- findings of the reader
 
 
@@ -267,6 +305,8 @@ def _fact(name: str, value: str | float) -> str:
         return number(value, 0 if float(value).is_integer() else 2)
     if name == "kind" and value in KINDS:
         return gettext(value)
+    if name == "separator":
+        return word(SEPARATOR_NAMES, value)
     return word(ROLE_NAMES, value) if name in ("role", "needed") else value
 
 
@@ -283,7 +323,9 @@ def where(item: Finding) -> str:
 
 
 def span(start: object, end: object) -> str:
-    """A span of days."""
+    """A span of days; what has no dates has none."""
+    if start is None and end is None:
+        return NOTHING
     return gettext("{start} to {end}").format(start=day(start), end=day(end))  # type: ignore[arg-type]
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from ml.bundle import write_bundle
 from ml.cleaning import BASE, step
@@ -18,16 +22,18 @@ from ml.forecasting import Forecaster, tail_of
 from ml.intervals import Intervals
 from ml.lake import load_attributes, load_sales, read_snapshot
 from ml.models import MONOTONE
-from ml.records import RETRAIN_DAG, Evaluation, Manifest, Recipe, Snapshot
+from ml.records import RETRAIN_DAG, Choice, Evaluation, Manifest, Recipe, Snapshot
 from ml.registry import EVALUATION
 from ml.splits import Split, default_blocks, rolling_origins
 from ml.succession import seed_of, trials_of
 from ml.sums import Sums
-from ml.training import Data, backtest, build_tables, oldest_date, train_until
-from ml.tuning import SAMPLE, score, tune, tuning_split
+from ml.training import Data, Table, Tables, backtest, oldest_date, test_rows, train_until
+from ml.tuning import SAMPLE, Trial, score, tune, tuning_split
 
 COMPARABLE = 0.5  # a champion that knows fewer of the stores or products is not the champion of this business
 TUNE_SECONDS = 900
+LEAST_ROWS = 28  # fewer before the fold that chooses, and neither trees nor a linear model know a month of weekdays
+NAIVE: tuple[Literal["seasonal_naive"], Literal["moving_average"]] = ("seasonal_naive", "moving_average")
 MONOTONE_COST = 0.01  # a larger error by up to this share is the price of what-if answers that are never upside down
 
 
@@ -37,37 +43,65 @@ def tune_model(c: Context) -> Json:
     blocks = default_blocks(found.horizon, found.frequency)
     splits = _splits(c, found)
     judge = tuning_split(splits[0], found.date_from, step(found.frequency) * found.horizon)
-    tables = build_tables(data, blocks, _since(c, data, judge))
+    tables = Tables(data, blocks, _since(c, data, judge))
     metric = c.option("metric", "wape")
-    best, trials = tune(
-        data, tables, judge, blocks=blocks, trials=trials_of(c), seed=seed_of(c), metric=metric,
-        seconds=TUNE_SECONDS, progress=lambda text: log.info("%s", text),
-    )  # fmt: skip
-    best = _constrained(best, str(c.option("monotone", "auto")), data, tables, judge, metric)
-    recipe, errors = race(best, data, tables, judge, metric)
+    trials: list[Trial] = []
+    rows = learnable_rows(tables, judge)
+    if rows < LEAST_ROWS:
+        recipe, errors = simple_race(blocks, data, tables, judge, metric)
+    else:
+        best, trials = tune(
+            data, tables, judge, blocks=blocks, trials=trials_of(c), seed=seed_of(c), metric=metric,
+            seconds=TUNE_SECONDS, progress=lambda text: log.info("%s", text),
+        )  # fmt: skip
+        best, known = _constrained(best, str(c.option("monotone", "auto")), data, tables, judge, metric)
+        recipe, errors = race(best, data, tables, judge, metric, known)
+    choice = choose(recipe, errors, str(metric), rows, found)
     c.put("recipe.json", recipe.model_dump())
+    c.put("choice.json", choice.model_dump())
     history = [{"trial": t.number, metric: t.value, **t.params} for t in trials]
     metrics = {f"tuning_{metric}_{name}": value for name, value in errors.items()}
     texts = {"tuning.json": json.dumps(history, indent=1)}
-    return c.logged(RETRAIN_DAG, {"kind": recipe.kind, **metrics}, params=_params(recipe), metrics=metrics, texts=texts)
+    facts = {"kind": recipe.kind, "reason": choice.reason, **metrics}
+    return c.logged(RETRAIN_DAG, facts, params=_params(recipe), metrics=metrics, texts=texts)
 
 
-def _constrained(best: Recipe, monotone: str, data: Data, tables: Any, judge: Split, metric: Any) -> Recipe:
-    """The recipe under the constraints asked for; ``auto`` puts them on price and promotion unless that costs accuracy.
+def learnable_rows(tables: Mapping[int, Table], judge: Split) -> int:
+    """How many rows the block that has the fewest could learn from before the fold that chooses."""
+    return min(int((tables[block].date <= np.datetime64(judge.origin)).sum()) for block in tables)
 
-    Raises InputError for a word that is none.
+
+def choose(recipe: Recipe, errors: dict[str, float], metric: str, rows: int, found: Snapshot) -> Choice:
+    """Why this model answers, as facts that a page can put into words; also written to the log."""
+    periods = (found.date_to - found.date_from) // step(found.frequency) + 1
+    reason = "short" if rows < LEAST_ROWS else "trees" if recipe.kind == "xgboost" else "simpler"
+    facts = {"kind": recipe.kind, "reason": reason, "metric": metric, "errors": errors, "rows": rows}
+    choice = Choice.model_validate(facts | {"periods": periods, "frequency": found.frequency})
+    seen = ", ".join(f"{kind} {error:.4f}" for kind, error in errors.items()) or "nothing to judge on"
+    log.info("%s answers (%s): %d periods of history, %d rows to learn from; %s: %s",
+             choice.kind, choice.reason, periods, rows, metric, seen)  # fmt: skip
+    return choice
+
+
+def _constrained(
+    best: Recipe, monotone: str, data: Data, tables: Any, judge: Split, metric: Any
+) -> tuple[Recipe, float | None]:
+    """The recipe under the constraints asked for, and its error if that had to be known.
+
+    ``auto`` puts them on price and promotion unless that costs accuracy. Raises InputError for a word that is none.
     """
     known = ("auto", *filter(None, MONOTONE))
     if monotone not in known:
         raise InputError(f"monotone is one of {', '.join(known)}, not {monotone!r}.", field="monotone")
     if monotone != "auto":
-        return _with(best, monotone)
+        return _with(best, monotone), None
     free, held = _with(best, "off"), _with(best, "price_promotion")
     if not (data.columns.price or data.columns.promotion):
-        return free
+        return free, None
     error = {r: _tried(recipe, data, tables, judge, metric) for r, recipe in (("free", free), ("held", held))}
     log.info("price and promotion free: %s %.4f, held to their way: %.4f", metric, error["free"], error["held"])
-    return held if error["held"] <= error["free"] * (1 + MONOTONE_COST) else free
+    taken = held if error["held"] <= error["free"] * (1 + MONOTONE_COST) else free
+    return taken, error["held"] if taken is held else error["free"]
 
 
 def _with(recipe: Recipe, monotone: str) -> Recipe:
@@ -80,15 +114,34 @@ def _tried(recipe: Recipe, data: Data, tables: Any, judge: Split, metric: Any) -
     return score(train_until(tried, data, tables, judge.origin, limit=SAMPLE), data, tables, judge, metric)
 
 
-def race(best: Recipe, data: Data, tables: Any, judge: Split, metric: Any) -> tuple[Recipe, dict[str, float]]:
-    """The tuned trees against models that need less data, as the trials were judged. Ties go to the simpler."""
-    simple = [Recipe(kind=kind, blocks=best.blocks) for kind in ("seasonal_naive", "moving_average", "linear")]
+def race(
+    best: Recipe, data: Data, tables: Any, judge: Split, metric: Any, known: float | None = None
+) -> tuple[Recipe, dict[str, float]]:
+    """The tuned trees against models that need less data, as the trials were judged. Ties go to the simpler.
+
+    ``known``: the trees' error, where they have been trained for it already.
+    """
+    simple = [Recipe(kind=kind, blocks=best.blocks) for kind in (*NAIVE, "linear")]
     scores: dict[str, float] = {}
     for recipe in (*simple, best):
-        scores[recipe.kind] = _tried(recipe, data, tables, judge, metric)
+        given = known if recipe is best else None
+        scores[recipe.kind] = _tried(recipe, data, tables, judge, metric) if given is None else given
         log.info("%s: %s %.4f", recipe.kind, metric, scores[recipe.kind])
     winner = min((*simple, best), key=lambda recipe: scores[recipe.kind])
     return winner, scores
+
+
+def simple_race(
+    blocks: tuple[int, ...], data: Data, tables: Any, judge: Split, metric: Any
+) -> tuple[Recipe, dict[str, float]]:
+    """Models that need no training, on the few rows of the fold that any block can answer; none: seasonal naive."""
+    entered = [Recipe(kind=kind, blocks=blocks) for kind in NAIVE]
+    if not any(len(test_rows(tables[block], judge, blocks, data.frequency)[0]) for block in blocks):
+        return entered[0], {}
+    tried = (train_until(recipe, data, tables, judge.origin) for recipe in entered)
+    scores = [(str(model.recipe.kind), score(model, data, tables, judge, metric)) for model in tried]
+    errors = {kind: error for kind, error in scores if math.isfinite(error)}
+    return min(entered, key=lambda recipe: errors.get(recipe.kind, math.inf)), errors
 
 
 def backtest_models(c: Context) -> Json:
@@ -97,9 +150,10 @@ def backtest_models(c: Context) -> Json:
     recipes = _contestants(c)
     splits = _splits(c, found)
     blocks = recipes["challenger"].blocks
-    tables = build_tables(data, blocks, _since(c, data, splits[0]))
+    tables = Tables(data, blocks, _since(c, data, splits[0]))
     rows = backtest(recipes, data, tables, splits, lambda text: log.info("%s", text))
     evaluation = evaluate(rows, list(recipes), found.data_version)
+    evaluation = evaluation.model_copy(update={"choice": Choice.model_validate(c.json("choice.json"))})
     c.put("backtest.parquet", rows)
     c.put("evaluation.json", json.loads(evaluation.model_dump_json()))
     metrics = _metrics(evaluation)
@@ -109,6 +163,7 @@ def backtest_models(c: Context) -> Json:
 def _contestants(c: Context) -> dict[str, Recipe]:
     """The champion takes part as its recipe, retrained at each origin: its bundle has seen the judged rows."""
     challenger = Recipe.model_validate(c.json("recipe.json"))
+    trainable = c.json("choice.json")["reason"] != "short"
     recipes = {"challenger": challenger}
     champion = c.registry.alias("champion")
     if champion is not None:
@@ -116,16 +171,15 @@ def _contestants(c: Context) -> dict[str, Recipe]:
             path = c.registry.download(champion.version, Path(folder) / "bundle")
             manifest = Manifest.model_validate_json((path / "manifest.json").read_text())
         known = _share_known(manifest, read_snapshot(c.lake, c.json("snapshot.json")["data_version"]))
-        if known >= COMPARABLE:
+        if known >= COMPARABLE and (trainable or manifest.recipe.kind in NAIVE):
             recipes["champion"] = manifest.recipe.model_copy(update={"blocks": challenger.blocks})
         facts = {"version": champion.version, "data_version": manifest.data_version, "known": known}
         c.put("champion.json", facts)
     else:
         c.put("champion.json", {"version": None, "data_version": None, "known": 0.0})
-    baselines: tuple[Literal["seasonal_naive", "moving_average"], ...] = ("seasonal_naive", "moving_average")
-    for kind in baselines:
+    for kind in NAIVE:
         recipes[kind] = Recipe(kind=kind, blocks=challenger.blocks)
-    if challenger.kind != "linear":
+    if trainable and challenger.kind != "linear":
         recipes["linear"] = Recipe(kind="linear", blocks=challenger.blocks)
     return recipes
 
@@ -146,7 +200,7 @@ def train(c: Context) -> Json:
     data, found = _data(c)
     recipe = Recipe.model_validate(c.json("recipe.json"))
     last = found.date_to
-    model = train_until(recipe, data, build_tables(data, recipe.blocks, _since(c, data, Split(last, last))), last)
+    model = train_until(recipe, data, Tables(data, recipe.blocks, _since(c, data, Split(last, last))), last)
     rows = c.frame("backtest.parquet")
     intervals = Intervals.fit(rows["challenger"].to_numpy(), rows["y"].to_numpy(), rows["block"].to_numpy())
     state = tail_of(data.panel, found.frequency, found.horizon)

@@ -240,6 +240,26 @@ class SumCoverage(Record):
     coverage: dict[str, float]
 
 
+ModelKind = Literal["xgboost", "linear", "seasonal_naive", "moving_average"]
+
+
+class Choice(Record):
+    """Which kind of model answers, and why.
+
+    ``reason``: ``trees`` the boosted trees erred least; ``simpler`` a simpler model did; ``short`` there are too few
+    rows to train anything but naive models. ``errors``: kind -> ``metric`` on the fold that chose, a share; empty where
+    there was no row to judge on. ``periods``: days or weeks of history; ``rows``: what the trees could learn from.
+    """
+
+    kind: ModelKind
+    reason: Literal["trees", "simpler", "short"]
+    metric: str
+    errors: dict[str, float] = Field(default_factory=dict)
+    periods: int
+    frequency: Frequency
+    rows: int
+
+
 class Evaluation(Record):
     """All models on the same rolling-origin rows. Model names: challenger, champion, seasonal_naive, …"""
 
@@ -249,6 +269,7 @@ class Evaluation(Record):
     segments: tuple[Segment, ...] = ()
     weekly_gain: tuple[tuple[str, float], ...] = ()
     sums: tuple[SumCoverage, ...] = ()
+    choice: Choice | None = None
 
 
 class Gate(Record):
@@ -279,7 +300,7 @@ class Decision(Record):
 class Recipe(Record):
     """How to train one model again: ``kind`` and every parameter. Two equal recipes on equal data are one model."""
 
-    kind: Literal["xgboost", "linear", "seasonal_naive", "moving_average"]
+    kind: ModelKind
     params: dict[str, float | int | str] = Field(default_factory=dict)
     blocks: tuple[int, ...] = (7, 28)
     seed: int = 7

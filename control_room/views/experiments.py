@@ -150,6 +150,8 @@ def _basis(report: ModelReport) -> None:
             data=parts.plain(evaluation.data_version[:12]),
         )
     )
+    if told := words.choice(evaluation.choice):
+        st.info(told, icon=":material/info:")
 
 
 # ---------------------------------------------------------------- gates and the decision
@@ -249,6 +251,19 @@ def metrics(case: Case | None) -> None:
     frame = tables.metrics(case.report.evaluation)
     st.table(frame, border="horizontal", alt=gettext("Measures of all models"))
     parts.downloads(frame.reset_index, f"metrics-v{case.version}", _cover(case), "metrics")
+
+
+def totals(case: Case | None) -> None:
+    """Whether the intervals of totals held."""
+    evaluation = case.report.evaluation if case else None
+    if case is None or evaluation is None or not evaluation.sums:
+        return
+    note = gettext("Totals of the challenger's forecasts, on blocks that their intervals had not seen.")
+    parts.section(gettext("How sure totals are"), note)
+    snapshot = asked.snapshot().value
+    frame = tables.sums(evaluation, snapshot.frequency if snapshot else "D")
+    st.table(frame, border="horizontal", hide_index=True, alt=gettext("How sure totals are"))
+    parts.downloads(lambda: frame, f"totals-v{case.version}", _cover(case), "totals")
 
 
 def _cover(case: Case) -> dict[str, object]:

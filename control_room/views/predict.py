@@ -61,6 +61,7 @@ def lead() -> None:
         more = gettext("It was tested up to {count} days ahead; later days are marked.").format(
             count=number(catalog.value.horizon * (7 if catalog.value.frequency == "W" else 1))
         )
+    more = " ".join(filter(None, (more, asked.choice(health.value.champion.version))))
     parts.lead(gettext("Predict"), text, "good", more)
 
 

@@ -23,10 +23,10 @@ POLICIES = {
 }
 METRICS = {"wape": N_("WAPE: every unit counts the same"), "rmspe": N_("RMSPE: every row counts the same")}
 MONOTONE = {
-    "auto": N_("price and promotion, unless it costs accuracy"),
-    "price_promotion": N_("price and promotion: more price never sells more, promotion never less"),
+    "auto": N_("automatic"),
+    "price_promotion": N_("price and promotion"),
     "price": N_("price only"),
-    "off": N_("nothing: as the data says"),
+    "off": N_("nothing"),
 }
 ETL_SOURCES = {
     "uploads": N_("the accepted uploads"),
@@ -42,7 +42,7 @@ ETL_SOURCES = {
 def lead() -> None:
     active = follow.active(RETRAIN_DAG)
     sentence, tone = _sentence(active)
-    parts.lead(gettext("Retrain"), sentence, tone, _freshness())
+    parts.lead(gettext("Retrain"), sentence, tone, " ".join(filter(None, (_freshness(), _champion_choice()))))
 
 
 def _sentence(active: Run | None) -> tuple[str, parts.Tone]:
@@ -84,6 +84,11 @@ def _freshness() -> str:
         newer,
     )
     return text.format(version=parts.plain(health.champion.version), trained=day(trained), count=number(newer))
+
+
+def _champion_choice() -> str:
+    health = asked.health().value
+    return asked.choice(health.champion.version) if health and health.champion else ""
 
 
 # ---------------------------------------------------------------- the form
@@ -129,7 +134,7 @@ def _conf() -> dict[str, Any]:
             gettext("Hold to the right way"),
             list(MONOTONE),
             format_func=lambda code: gettext(MONOTONE[code]),
-            help=gettext("Keeps what-if answers sensible where few prices and promotions have been seen."),
+            help=gettext("More price never sells more, promotion never less. Automatic: unless that costs accuracy."),
         )
     return {
         "trials": int(trials), "folds": int(folds), "window_days": window or None, "policy": policy or None,
@@ -221,6 +226,9 @@ def run() -> None:
 def _outcome(ended: Run) -> None:
     if ended.state == "success":
         st.success(gettext("The run has ended. Whether the challenger is better, and why, is on the next page."))
+        newest = max(asked.models().value or (), key=lambda item: item.created_at, default=None)
+        if newest and (told := asked.choice(newest.version)):
+            st.info(told, icon=":material/info:")
         st.page_link("pages/experiments.py", label=gettext("See the verdict"), icon=":material/compare_arrows:")
     elif ended.state == "failed":
         st.error(gettext("The run failed or was cancelled. Nothing has changed: the champion goes on serving."))

@@ -81,7 +81,7 @@ def choose_file() -> None:
             key="file",
         )
         purpose = _purpose()
-        _template()
+        _template(purpose)
     if file is not None and st.session_state.get("sent-file") != (file.file_id, purpose):
         st.session_state["sent-file"] = (file.file_id, purpose)
         _send(file.name, file.getvalue(), purpose)
@@ -122,13 +122,25 @@ def _open(upload: Upload) -> None:
     st.rerun()
 
 
-def _template() -> None:
-    """An example file; offered only when the API gives it."""
+NEEDED: dict[Purpose | None, str] = {
+    None: N_(
+        "Sales: date and sales; store, product, price, promotion, holiday if known. Attributes: store or product."
+    ),
+    "training": N_("Needed: date and sales. Understood too: store, product, price, promotion, holiday."),
+    "attributes": N_("Needed: store or product, and a column for each attribute, such as size or type. No dates."),
+}
+
+
+def _template(purpose: Purpose | None) -> None:
+    """What a file needs, and an example of one with sales; offered only when the API gives it."""
+    if purpose == "attributes":
+        st.caption(gettext(NEEDED[purpose]))
+        return
     files = {
         form: session.ask_api(("template", form), _template_of(form), seconds=3600).value for form in ("csv", "xlsx")
     }
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(gettext("Needed: date and sales. Understood too: store, product, price, promotion, holiday."))
+        st.caption(gettext(NEEDED[purpose]))
         for form, data in files.items():
             if data:
                 name = gettext("Template {format}").format(format=form.upper())
@@ -186,7 +198,7 @@ def _figures(seen: Preflight) -> None:
     with st.grid(4, min_column_width=150):
         st.metric(gettext("Rows used"), number(seen.rows_used), border=True)
         st.metric(gettext("Rows left out"), number(seen.rows_rejected), border=True)
-        st.metric(gettext("Stores × products"), f"{number(seen.stores)} × {number(seen.products)}", border=True)
+        st.metric(*_breadth(seen), border=True)
         if seen.purpose == "attributes":
             st.metric(gettext("Attributes"), number(len(seen.mapping.regressors)), border=True)
         else:
@@ -194,6 +206,15 @@ def _figures(seen: Preflight) -> None:
     if seen.date_from:
         each = {"D": gettext("one row per day"), "W": gettext("one row per week")}.get(seen.frequency or "", "")
         st.caption(f"{span(seen.date_from, seen.date_to)} · {each}".rstrip(" ·"))
+
+
+def _breadth(seen: Preflight) -> tuple[str, str]:
+    """How many stores and products; a table of attributes may describe one of them only."""
+    if seen.purpose == "attributes" and not seen.products:
+        return gettext("Stores"), number(seen.stores)
+    if seen.purpose == "attributes" and not seen.stores:
+        return gettext("Products"), number(seen.products)
+    return gettext("Stores × products"), f"{number(seen.stores)} × {number(seen.products)}"
 
 
 def _findings(seen: Preflight) -> None:

@@ -104,6 +104,11 @@ def evaluation(models: dict[str, float]) -> r.Evaluation:
         overall={name: metrics(wape) for name, wape in models.items()},
         segments=segments,
         weekly_gain=gains,
+        sums=tuple(
+            r.SumCoverage(kind=f"{over}/{span}", sums=900, coverage={"80": 0.81, "95": 0.953})
+            for over in ("series", "store", "product", "all")
+            for span in ("period", "week", "horizon")
+        ),
     )
 
 
@@ -210,6 +215,7 @@ class World:
     down: set[str] = field(default_factory=set)
     delay: float = 0.0
     verdict: r.DecisionVerdict = "too_close"
+    choice: r.Choice | None = None
     paused: bool = False
     uploads: dict[str, r.Upload] = field(default_factory=dict)
     runs: dict[str, list[r.Run]] = field(default_factory=dict)
@@ -408,7 +414,8 @@ class FakeApi:
             raise NotFound("there is no such model")
         models = {"challenger": 0.179, "champion": 0.182, "seasonal_naive": 0.247, "moving_average": 0.231}
         verdict = self.world.verdict if version == "8" else "better"
-        return r.ModelReport(model=info, evaluation=evaluation(models), decision=decision(verdict))
+        judged = evaluation(models).model_copy(update={"choice": self.world.choice})
+        return r.ModelReport(model=info, evaluation=judged, decision=decision(verdict))
 
     def promote(self, version: str, reason: str, actor: str) -> r.Promotion:
         self.world.asked("api", "promote")

@@ -6,7 +6,7 @@ import pytest
 
 from control_room import session
 from ml.errors import InputError
-from ml.records import ETL_DAG, RETRAIN_DAG
+from ml.records import ETL_DAG, RETRAIN_DAG, Choice
 
 ALL = ("", "upload", "predict", "history", "experiments", "retrain")
 LANGUAGES = ("en", "es")
@@ -200,6 +200,31 @@ def test_attributes_are_sent_as_what_the_person_says_they_are(console, world, sa
     assert world.uploads["new"].mapping.roles == {"store": "tienda"}
 
 
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_a_table_of_stores_counts_stores_and_has_no_days(console, world, language):
+    app = console("upload")
+    app.selectbox(key="purpose").set_value("attributes")
+    app.file_uploader(key="file").upload("tiendas.csv", b"tienda;m2\nS01;120\n", "text/csv").run()
+    app = console("upload", upload="new", language=language)
+    seen = world.uploads["new"].preflight
+    assert (seen.stores, seen.products, seen.date_from) == (3, 0, None)
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown[{"en": "Stores", "es": "Tiendas"}[language]] == "3"
+    assert not any("×" in label for label in shown)
+    days = next(frame.value for frame in app.dataframe if len(frame.value.columns) == 8).iloc[:, 4]
+    assert "–" in set(days)
+    assert not any("del –" in text or "– to" in text for text in days)
+
+
+def test_what_a_file_needs_depends_on_what_it_holds(console, world):
+    app = console("upload")
+    for holds, wanted in (("training", "Needed: date and sales."), ("attributes", "Needed: store or product,")):
+        app.selectbox(key="purpose").set_value(holds).run()
+        assert [text.value for text in app.caption if text.value.startswith("Needed")] == [
+            next(text.value for text in app.caption if text.value.startswith(wanted))
+        ]
+
+
 def test_a_file_without_a_usable_row_is_not_accepted(console, world):
     seen = world.uploads["u1"].preflight.model_copy(update={"rows_used": 0})
     world.uploads["u1"] = world.uploads["u1"].model_copy(update={"preflight": seen})
@@ -311,6 +336,45 @@ def test_another_filter_starts_from_the_newest(console):
 def test_the_verdict_comes_first(console, world, verdict, words):
     world.verdict = verdict
     assert words in lead(console("experiments"))
+
+
+@pytest.mark.parametrize(
+    ("language", "wanted"), [("en", "one product in one store"), ("es", "un producto en una tienda")]
+)
+def test_totals_are_judged_beside_the_models(console, world, language, wanted):
+    app = console("experiments", language=language)
+    table = next(t.value for t in app.table if wanted in t.value.to_string())
+    assert len(table) == 12
+    assert "95" in table.columns[-1]
+    assert table.iloc[0, -2].startswith("81")
+
+
+SIMPLE = Choice(
+    kind="seasonal_naive", reason="short", metric="wape", errors={"seasonal_naive": 0.21}, periods=14, frequency="D",
+    rows=0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("page", ["experiments", "predict", "retrain"])
+@pytest.mark.parametrize(
+    ("language", "wanted"),
+    [
+        ("en", "Seasonal naive answers: 14 days of history is too little to train a model that learns (WAPE 21.0%)"),
+        ("es", "Responde un modelo sencillo (Referencia estacional): con 14 días de historia no se puede entrenar"),
+    ],
+)
+def test_that_a_simple_model_answers_is_said(console, world, page, language, wanted):
+    world.choice = SIMPLE
+    app = console(page, language=language)
+    assert any(wanted in text.value for text in (*app.info, *app.caption, *app.markdown))
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_the_choices_of_a_retraining_fit_their_fields(console, world, language):
+    """At 1280 px such a field shows about 22 letters."""
+    app = console("retrain", language=language)
+    field = next(b for b in app.selectbox if set(b.options) & {"price and promotion", "precio y promoción"})
+    assert max(len(option) for option in field.options) <= 22
 
 
 def test_promotion_needs_a_name_and_a_reason(console, world):

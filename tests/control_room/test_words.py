@@ -9,7 +9,7 @@ import pytest
 from control_room import words
 from ml.explain import GROUPS
 from ml.findings import FINDING_CODES, finding
-from ml.records import Contribution, Decision, Explanation, Gate, ModelRef, Support
+from ml.records import Choice, Contribution, Decision, Explanation, Gate, ModelRef, Support
 
 
 def decision(**changes) -> Decision:
@@ -122,3 +122,46 @@ def test_every_group_and_sentence_of_an_explanation_has_words():
 def test_unknown_states_stand_for_themselves():
     assert words.state(words.TASK_STATES, "deferred")[1] == "deferred"
     assert words.state(words.TASK_STATES, None)[1] == "waits"
+
+
+# ---------------------------------------------------------------- which model answers
+
+
+def made(**changes) -> Choice:
+    values = {"kind": "seasonal_naive", "reason": "simpler", "metric": "wape", "periods": 365, "frequency": "D"}
+    return Choice.model_validate(values | {"rows": 225, "errors": {"seasonal_naive": 0.21, "xgboost": 0.27}} | changes)
+
+
+@pytest.mark.parametrize(
+    ("choice", "en", "es"),
+    [
+        (made(), "on 365 days of history nothing beat it (WAPE 21.0%, boosted trees 27.0%)", "365 días de"),
+        (made(reason="short", periods=14), "14 days of history is too little", "con 14 días de historia no se puede"),
+        (made(reason="short", periods=14, errors={}), "learns.", "uno que aprenda."),
+        (made(reason="short", periods=1, frequency="W"), "1 week of history", "1 semana de historia"),
+    ],
+)  # fmt: skip
+def test_a_simple_model_says_why_it_answers(speak, choice, en, es):
+    for language, wanted, name in (("en", en, "Seasonal naive answers"), ("es", es, "Referencia estacional")):
+        speak(language)
+        assert wanted in words.choice(choice)
+        assert name in words.choice(choice)
+
+
+def test_nothing_is_said_of_trees_that_won_or_of_older_models(speak):
+    speak("en")
+    assert words.choice(made(kind="xgboost", reason="trees")) == ""
+    assert words.choice(None) == ""
+
+
+@pytest.mark.parametrize(("separator", "wanted"), [("semicolon", "punto y coma"), ("tab", "tabulador"), ("|", "|")])
+def test_separators_are_named_in_the_readers_language(speak, separator, wanted):
+    speak("es")
+    said, _ = words.finding(finding("separator_detected", "fix", separator=separator))
+    assert wanted in said
+    assert "semicolon" not in said
+
+
+def test_what_has_no_dates_has_no_span(speak):
+    speak("es")
+    assert words.span(None, None) == "–"

@@ -18,7 +18,7 @@ def constrained(chain):
 
     def run(monotone, data=chain.data):
         split = Split(judge.origin, judge.end)
-        return challenger._constrained(chain.recipe, monotone, data, chain.tables, split, "wape").params["monotone"]
+        return challenger._constrained(chain.recipe, monotone, data, chain.tables, split, "wape")[0].params["monotone"]
 
     return run
 
@@ -43,3 +43,19 @@ def test_auto_weighs_the_error_of_the_judging_fold(constrained, monkeypatch, cos
 def test_auto_leaves_data_without_price_and_promotion_alone(chain, constrained):
     bare = dataclasses.replace(chain.data, columns=Columns(False, False, (), ()))
     assert constrained("auto", bare) == "off"
+
+
+def test_trees_that_were_chosen_by_their_error_are_not_trained_again_for_it(chain, monkeypatch):
+    trained = []
+    tried = challenger._tried
+
+    def counted(recipe, *rest):
+        trained.append(recipe.kind)
+        return tried(recipe, *rest)
+
+    monkeypatch.setattr(challenger, "_tried", counted)
+    best, known = challenger._constrained(chain.recipe, "auto", chain.data, chain.tables, chain.splits[0], "wape")
+    _, errors = challenger.race(best, chain.data, chain.tables, chain.splits[0], "wape", known)
+    assert trained.count("xgboost") == 2  # free and held
+    assert errors["xgboost"] == known
+    assert errors["xgboost"] == pytest.approx(tried(best, chain.data, chain.tables, chain.splits[0], "wape"))

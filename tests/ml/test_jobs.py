@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -207,3 +208,32 @@ def test_records_of_the_api_refuse_unknown_keys():
     for record in (PredictionInput, Override):
         with pytest.raises(ValueError, match="extra"):
             record.model_validate({"date": "2026-01-01", "colour": "red"})
+
+
+@pytest.mark.parametrize("days", [14, 60, 365])
+def test_one_short_series(loop: Loop, tmp_path: Path, days: int):
+    """The whole way for one shop: a forecast for every day, an honest interval, and which model answers and why."""
+    rng = np.random.default_rng(days)
+    dates = [dt.date(2025, 6, 2) + dt.timedelta(days=day) for day in range(days + 28)]
+    mean = 40 * (1 + 0.4 * np.sin(2 * np.pi * np.arange(len(dates)) / 7))
+    sales = pl.DataFrame({"date": dates, "sales": rng.poisson(mean)})
+    sales.head(days).write_csv(tmp_path / "shop.csv")
+    loop.run(ETL_DAG, {"source": str(tmp_path / "shop.csv")}, f"etl-{days}")
+    found = loop.run(RETRAIN_DAG, {"trials": 2}, f"retrain-{days}")
+    report = loop.registry.report(found["train"]["version"])
+    assert report.evaluation is not None
+    choice = report.evaluation.choice
+    assert choice is not None
+    assert choice.periods == days
+    assert (choice.reason == "short") == (days < 100)
+    assert choice.kind == report.model.kind
+    if choice.errors:
+        assert choice.errors[choice.kind] == min(choice.errors.values())
+    served = forecaster(loop, tmp_path, report.model.version)
+    rows = served.forecast(served.next_days([], []))
+    actual = sales.tail(28)["sales"].to_numpy()
+    assert rows.height == 28
+    assert rows["prediction"].is_between(10, 90).all()
+    inside = (actual >= rows["low_95"].to_numpy()) & (actual <= rows["high_95"].to_numpy())
+    assert inside.mean() > 0.85
+    assert rows["high_95"].max() < 40 * 6

@@ -68,22 +68,21 @@ def build_table(
     data: Data,
     block: int,
     since: dt.date | None = None,
-    until: dt.date | None = None,
     groups: GroupSales | None = None,
 ) -> Table:
     """Feature table of one block: every row with known sales on which the shop was open.
 
-    ``since``, ``until``: leave out rows outside these dates (their history still counts). A large panel is worked on
-    store by store, so that only the rows asked for are ever whole in memory. ``groups``: of this panel, if known.
+    ``since``: leave out older rows (their history still counts). A large panel is worked on store by store, so that
+    only the rows asked for are ever whole in memory. ``groups``: of this panel, if known.
     """
     groups = groups or GroupSales.of(data.panel, data.frequency, data.columns)
     parts = by_store(data.panel)
     if len(parts) == 1:
-        return _part(data, parts[0], groups, block, since, until)
-    within = data.panel.select(_asked(since, until).sum()).item()
+        return _part(data, parts[0], groups, block, since)
+    within = data.panel.select(_asked(since).sum()).item()
     stack, keys = _Stack(within), []
     for part in parts:
-        table = _part(data, part, groups, block, since, until)
+        table = _part(data, part, groups, block, since)
         stack.add(table.y, table.rows.x, table.rows.level, table.rows.seasonal_naive, table.rows.moving_average)
         keys.append(table.keys)
     y, *rows = stack.whole()
@@ -110,21 +109,17 @@ class _Stack:
         return tuple(array[: self._height] for array in self._arrays)
 
 
-def _asked(since: dt.date | None, until: dt.date | None) -> pl.Expr:
-    """Rows within the dates, with known sales."""
-    mask = pl.col("sales").is_not_null()
-    if since is not None:
-        mask = mask & (pl.col("date") >= since)
-    return mask if until is None else mask & (pl.col("date") <= until)
+def _asked(since: dt.date | None) -> pl.Expr:
+    """Rows since then, with known sales."""
+    known = pl.col("sales").is_not_null()
+    return known if since is None else known & (pl.col("date") >= since)
 
 
-def _part(
-    data: Data, panel: pl.DataFrame, groups: GroupSales, block: int, since: dt.date | None, until: dt.date | None
-) -> Table:
+def _part(data: Data, panel: pl.DataFrame, groups: GroupSales, block: int, since: dt.date | None) -> Table:
     features = history_features(panel, block, data.frequency, data.columns, groups)
     rows = pl.concat([features, panel.drop("store", "product", "date")], how="horizontal")
     # Without any level (the first rows of all data) a share means nothing and would teach nonsense.
-    keep = _asked(since, until) & pl.col("level").is_not_null() & ~closed_mask(data.columns)
+    keep = _asked(since) & pl.col("level").is_not_null() & ~closed_mask(data.columns)
     rows = add_codes(rows.filter(keep), data.encoding)
     rows = known_features(rows, data.frequency, data.columns, data.country)
     promotion = pl.col("promotion") if data.columns.promotion else pl.lit(0.0).alias("promotion")

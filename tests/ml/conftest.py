@@ -20,7 +20,7 @@ from ml.intervals import Intervals
 from ml.records import Manifest, Recipe
 from ml.splits import Split, rolling_origins
 from ml.sums import Sums
-from ml.training import Data, Table, backtest, build_tables, train_until
+from ml.training import Data, Table, Tables, backtest, train_until
 from ml.tuning import KNOWN_GOOD
 
 UNTIL = dt.date(2026, 3, 1)
@@ -59,7 +59,7 @@ def chain() -> Chain:
     panel = make_panel(demo.generate(UNTIL, days=500, stores=2, products=6), country="ES")
     data = as_data(panel)
     splits = rolling_origins(panel.frame["date"].min(), panel.frame["date"].max(), 28, 2, "D")  # type: ignore[arg-type]
-    return Chain(panel, data, build_tables(data, BLOCKS), splits, Recipe(kind="xgboost", params=SMALL, blocks=BLOCKS))
+    return Chain(panel, data, Tables(data, BLOCKS), splits, Recipe(kind="xgboost", params=SMALL, blocks=BLOCKS))
 
 
 @pytest.fixture(scope="session")

@@ -97,14 +97,13 @@ def test_sales_of_groups_are_means_over_their_members(chain, offset):
 
 
 def test_a_large_panel_in_parts_is_the_same_table(chain, monkeypatch):
-    whole = build_table(chain.data, 7, since=dt.date(2026, 1, 1), until=dt.date(2026, 2, 1))
+    whole = build_table(chain.data, 7, since=dt.date(2026, 1, 1))
     monkeypatch.setattr("ml.features.CHUNK_ROWS", 100)
-    parts = build_table(chain.data, 7, since=dt.date(2026, 1, 1), until=dt.date(2026, 2, 1))
+    parts = build_table(chain.data, 7, since=dt.date(2026, 1, 1))
     assert_frame_equal(parts.keys, whole.keys)
     np.testing.assert_array_equal(parts.rows.x, whole.rows.x)
     np.testing.assert_array_equal(parts.y, whole.y)
     assert whole.keys["date"].min() >= dt.date(2026, 1, 1)
-    assert whole.keys["date"].max() <= dt.date(2026, 2, 1)
 
 
 def test_only_the_rows_wanted_are_the_same_rows(chain, monkeypatch):

@@ -14,7 +14,7 @@ from ml.cleaning import make_panel
 from ml.errors import InputError
 from ml.forecasting import Forecaster
 from ml.records import Recipe
-from ml.training import build_tables
+from ml.training import Tables
 from ml.tuning import KNOWN_GOOD
 
 BLOCKS = (7, 28)
@@ -151,7 +151,7 @@ def held_out(chain, to_data, make_bundle, judged, folder) -> tuple[Forecaster, p
     panel = make_panel(frame.join(some, on=["store", "product"], how="anti"), country="ES")
     data = to_data(panel)
     recipe = Recipe(kind="xgboost", params=SMALL, blocks=BLOCKS)
-    small = dataclasses.replace(chain, panel=panel, data=data, tables=build_tables(data, BLOCKS), recipe=recipe)
+    small = dataclasses.replace(chain, panel=panel, data=data, tables=Tables(data, BLOCKS), recipe=recipe)
     sold = whole.frame.filter(pl.col("date") > origin, pl.col("sales").is_not_null())
     return Forecaster(make_bundle(folder, small, judged, recipe)), sold.join(some, on=["store", "product"])
 

@@ -10,7 +10,7 @@ import pytest
 from ml.cleaning import make_panel
 from ml.records import Recipe
 from ml.splits import rolling_origins
-from ml.training import Data, backtest, build_tables, oldest_date, recency_weight, train_until
+from ml.training import Data, Tables, backtest, oldest_date, recency_weight, train_until
 
 
 def test_every_day_of_every_fold_is_forecast_once(chain, judged):
@@ -34,7 +34,7 @@ def test_sales_after_the_origin_change_no_forecast(chain):
     found = []
     for panel in (chain.panel.frame, changed):
         data = Data(panel, "D", chain.data.columns, chain.data.encoding, "ES")
-        rows = backtest({"m": chain.recipe}, data, build_tables(data, chain.recipe.blocks), [split])
+        rows = backtest({"m": chain.recipe}, data, Tables(data, chain.recipe.blocks), [split])
         found.append(rows.sort("store", "product", "date"))
     assert not found[0]["y"].equals(found[1]["y"])
     assert found[0].height > 300
@@ -74,7 +74,7 @@ def test_weekly_data_goes_the_same_way(to_data):
     assert data.frequency == "W"
     splits = rolling_origins(weeks[0], weeks[-1], 8, 2, "W")
     recipes = {kind: Recipe(kind=kind, blocks=(2, 8)) for kind in ("linear", "seasonal_naive")}
-    rows = backtest(recipes, data, build_tables(data, (2, 8)), splits)
+    rows = backtest(recipes, data, Tables(data, (2, 8)), splits)
     assert rows.height == 2 * 8 * 4
     assert sorted(rows["ahead"].unique()) == list(range(1, 9))
     error = {n: (rows[n] - rows["y"]).abs().sum() for n in recipes}

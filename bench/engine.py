@@ -41,7 +41,10 @@ Runs = dict[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. ``ours``, ``peer``: seconds; ``goal``: of their ratio, or of minutes without a peer."""
+    """One line of the table. ``ours``, ``peer``: seconds; ``goal``: of their ratio, or of minutes without a peer.
+
+    ``cpu_ratio``: of processor seconds, which a machine in use by others disturbs less.
+    """
 
     what: str
     data: str
@@ -49,6 +52,7 @@ class Row:
     ours: float
     peer: float | None
     ratio: float | None
+    cpu_ratio: float | None
     goal: float | None
     peak_gb: float
     peer_peak_gb: float | None
@@ -134,11 +138,12 @@ def table(runs: Runs, data: str) -> list[Row]:
     _same(runs)
 
     def beside(what: str, ours: Sequence[str], peer: Sequence[str], goal: float | None, **more: Any) -> Row:
-        key = more.pop("key", "seconds")
+        key, cpu = more.pop("keys", ("seconds", "cpu_seconds"))
         mine, theirs = (sum(_median(runs, name, key) for name in names) for names in (ours, peer))
+        busy, theirs_busy = (sum(_median(runs, name, cpu) for name in names) for names in (ours, peer))
         peaks = (max(_median(runs, name, "peak_gb") for name in names) for names in (ours, peer))
         rows = runs[ours[-1]][0]["rows"]
-        return Row(what, data, rows, mine, theirs, mine / theirs, goal, *peaks, **more)
+        return Row(what, data, rows, mine, theirs, mine / theirs, busy / theirs_busy, goal, *peaks, **more)
 
     found = []
     if "features_ours" in runs:
@@ -152,10 +157,10 @@ def table(runs: Runs, data: str) -> list[Row]:
     if "score_ours" in runs:
         found.append(beside("scoring with features", ["score_ours"], ["score_plain"], 1.1))
         again = "scoring again with bounds and support, beside predict alone"
-        found.append(beside(again, ["score_ours"], ["score_plain"], None, key="later"))
+        found.append(beside(again, ["score_ours"], ["score_plain"], None, keys=("later", "later_cpu")))
     for run in runs.get("whole", []):
         goals = {"goal": 30.0, "goal_gb": 12.0} if data == "M5" else {"goal": None}
-        row = Row("complete run", data, run["rows"], run["seconds"], None, None, peak_gb=run["peak_gb"],
+        row = Row("complete run", data, run["rows"], run["seconds"], None, None, None, peak_gb=run["peak_gb"],
                   peer_peak_gb=None, **goals)  # fmt: skip
         found.append(row)
     return found
@@ -166,7 +171,7 @@ def table(runs: Runs, data: str) -> list[Row]:
 
 def told(rows: list[Row]) -> str:
     """The table as text."""
-    head = ("what", "data", "rows", "ours", "peer", "ratio", "goal", "peak GB", "peer GB", "met")
+    head = ("what", "data", "rows", "ours", "peer", "ratio", "of CPU", "goal", "peak GB", "peer GB", "met")
     lines = [head, *(_cells(row) for row in rows)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
     return "\n".join(
@@ -185,6 +190,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.ours:.2f} s" if row.peer else f"{row.ours / 60:.2f} min",
         f"{row.peer:.2f} s" if row.peer else "",
         f"{row.ratio:.2f}" if row.ratio else "",
+        f"{row.cpu_ratio:.2f}" if row.cpu_ratio else "",
         goal,
         f"{row.peak_gb:.2f}",
         f"{row.peer_peak_gb:.2f}" if row.peer_peak_gb else "",

@@ -79,7 +79,7 @@ def _of_series(offset: int, price: bool, promoted: bool) -> list[pl.Expr]:
             "promotion_share": _back(pl.col("promotion"), offset, LEVEL),
         }
     if price:
-        past = pl.col("price").shift(offset)
+        past = pl.col("price").cast(pl.Float64).shift(offset)  # a mean of equal prices is that price
         found |= {"price_level": past.rolling_mean(LEVEL, min_samples=1), "price_last": past}
         found |= {
             "price_mean": past.rolling_mean(LONG, min_samples=1),

@@ -145,8 +145,10 @@ def by_store(panel: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _base(panel: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     """Series ids instead of names (windows over integers are several times faster) and ``y`` without closed days."""
-    wanted = [*KEY, *(["price"] if columns.price else []), *(["promotion"] if columns.promotion else [])]
-    base = panel.select(*wanted, *columns.groups, _open_sales(columns))
+    # Windows in double precision whatever the panel holds: a mean of equal prices must be that price, in training as in
+    # serving, for trees split at a ratio of 1.
+    inputs = [name for name in ("price", "promotion") if getattr(columns, name)]
+    base = panel.select(*KEY, pl.col(inputs).cast(pl.Float64), *columns.groups, _open_sales(columns))
     changed = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in SERIES)
     base = base.with_columns(changed.fill_null(False).cast(pl.UInt32).cum_sum().alias("sid"))
     # Rows of the future carry no attributes; those of their series are the same at all times.

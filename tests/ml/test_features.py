@@ -106,6 +106,14 @@ def test_a_large_panel_in_parts_is_the_same_table(chain, monkeypatch):
     assert whole.keys["date"].min() >= dt.date(2026, 1, 1)
 
 
+def test_the_precision_of_a_panel_changes_no_feature(chain):
+    """Large panels are in single precision, serving works in double: a price that stays is 1 of its mean in both."""
+    single = chain.panel.frame.with_columns(pl.col("sales", "price", "promotion").cast(pl.Float32))
+    double = single.with_columns(pl.col("sales", "price", "promotion").cast(pl.Float64))
+    a, b = (history_features(panel, 28, "D", chain.data.columns) for panel in (single, double))
+    assert_frame_equal(a, b, check_exact=True)
+
+
 def test_only_the_rows_wanted_are_the_same_rows(chain, monkeypatch):
     panel, cut = chain.panel.frame, dt.date(2026, 1, 20)
     whole = history_features(panel, 28, "D", chain.data.columns).filter(pl.col("date") > cut)

@@ -27,6 +27,7 @@ from ml.records import Recipe
 
 Array = np.ndarray
 DUMMY_FEATURES = ("weekday", "month", "store_code", "product_code")
+KNOWN_SHARE = 0.25  # of the training rows on which the linear model wants an input to be known
 MAX_DUMMIES = 60  # categories of one feature that the linear model may spend columns on
 SMALL = 0.01
 OBJECTIVES = {
@@ -106,13 +107,13 @@ class NaiveModel:
 
 @dataclass(frozen=True)
 class Trees:
-    """Boosted trees of one block and one objective. ``smear``: factor that corrects the mean of the log objective.
+    """Boosted trees of one block and one objective. ``smear``: factor that corrects the centre of the log objective.
 
     They learn the ratio of sales to the series' level. ``tweedie`` and ``poisson`` through a log link with log(level)
     as the base margin; ``squared`` the ratio itself by squared error weighted with the level, so that an error of ten
     units costs more than one of one; ``share`` the ratio weighted with 1 / y², so that shares of the truth are what
-    counts; ``log`` log1p(y) - log1p(level) by squared error, with the mean corrected on the
-    training rows (smearing, Duan 1983).
+    counts; ``log`` log1p(y) - log1p(level) by squared error, corrected on the training rows to
+    what the measure asks for (``centre`` of the recipe).
     """
 
     objective: str
@@ -217,12 +218,28 @@ def _train_trees(recipe: Recipe, names: list[str], rows: Inputs, y: Array, weigh
     found = []
     for objective in objectives(recipe):
         trees = Trees(objective, _train_booster(recipe, objective, names, rows, y, weight))
-        if objective == "log" and recipe.params.get("correct_mean", 1):
-            total = float((trees.predict(rows) * weight).sum())
-            smear = float(np.clip((y * weight).sum() / max(total, SMALL), 0.8, 1.25))
-            trees = Trees(objective, trees.booster, smear)
+        if objective == "log":
+            corrected = centre_factor(
+                str(recipe.params.get("centre", "mean")), trees.predict(rows), rows.level, y, weight
+            )
+            trees = Trees(objective, trees.booster, corrected)
         found.append(trees)
     return found
+
+
+def centre_factor(centre: str, forecast: Array, level: Array, y: Array, weight: Array) -> float:
+    """Factor that brings forecasts of the log, which are medians, to the centre that the measure asks for.
+
+    ``mean``: the sums agree (smearing, Duan 1983). ``share``: the mean squared error in shares of the truth is least,
+    at E[f/y] / E[(f/y)²]; too much costs more there than too little.
+    """
+    if centre == "share":
+        sold = np.where(y > 0, np.maximum(y, SMALL_SHARE * level), np.inf)
+        ratio = forecast / sold
+        factor = (weight * ratio).sum() / max((weight * ratio**2).sum(), SMALL)
+    else:
+        factor = (weight * y).sum() / max((weight * forecast).sum(), SMALL)
+    return float(np.clip(factor, 0.8, 1.25))
 
 
 def _shared_out(
@@ -365,7 +382,9 @@ def _fit_ridge(recipe: Recipe, names: list[str], rows: Inputs, y: Array, weight:
     dummies = [i for i, name in enumerate(names) if name in DUMMY_FEATURES]
     dummies = [i for i in dummies if 1 < len(np.unique(rows.x[~np.isnan(rows.x[:, i]), i])) <= MAX_DUMMIES]
     coded = {i for i, name in enumerate(names) if name.endswith("_code")} | set(dummies)
-    numeric = [i for i in range(len(names)) if i not in coded]
+    # A coefficient learned from a few rows (last year's sales, a year into the data) misleads all the others.
+    known = 1 - np.isnan(rows.x).mean(axis=0)
+    numeric = [i for i in range(len(names)) if i not in coded and known[i] >= KNOWN_SHARE]
     with np.errstate(invalid="ignore"):
         scaler = StandardScaler().fit(rows.x[:, numeric].astype(np.float64))
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)

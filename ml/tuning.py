@@ -54,8 +54,8 @@ OBJECTIVES: dict[Metric, list[str]] = {
 def known_good(metric: Metric, rows: int = 0) -> dict[str, float | int | str]:
     """Where every search over data of so many rows starts."""
     found = KNOWN_GOOD | (LARGE_GOOD if rows >= LARGE else {})
-    # Shares of the truth are judged best by what has learned from shares; a correction of the mean would only harm.
-    return found | ({"objective": "share", "correct_mean": 0} if metric == "rmspe" else {})
+    # Shares of the truth are judged best by what has learned from shares, or is centred on them.
+    return found | ({"objective": "share", "centre": "share"} if metric == "rmspe" else {})
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def tune(
     """
     rows = data.panel.height
     start = known_good(metric, rows)
-    base = {"correct_mean": start["correct_mean"]} if "correct_mean" in start else {}
+    base = {"centre": start["centre"]} if "centre" in start else {}
 
     def recipe(params: dict[str, float | int | str]) -> Recipe:
         return Recipe(kind="xgboost", params=params | base, blocks=blocks, seed=seed)
@@ -135,7 +135,7 @@ def tune(
         return recipe(start), []
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5))
-    study.enqueue_trial({k: v for k, v in start.items() if k not in ("max_bin", "correct_mean")})
+    study.enqueue_trial({k: v for k, v in start.items() if k not in ("max_bin", "centre")})
     study.optimize(objective, n_trials=trials, timeout=seconds)
     done = [Trial(t.number, float(t.value), dict(t.params)) for t in study.trials if t.value is not None]
     best = cheapest_of_the_best(done)

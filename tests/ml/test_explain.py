@@ -43,7 +43,7 @@ def test_equal_start_and_end_split_nothing_but_opposite_parts():
 
 def fitted(chain, kind):
     if kind not in ("linear", "seasonal_naive", "moving_average"):
-        params = chain.recipe.params | {"objective": kind, "correct_mean": 0}
+        params = chain.recipe.params | {"objective": kind, "centre": "share"}
         recipe = chain.recipe.model_copy(update={"params": params})
     else:
         recipe = Recipe(kind=kind, blocks=BLOCKS)
@@ -73,7 +73,7 @@ def test_no_rest_hides_in_the_constant(chain, kind):
     base, parts = model.contributions(7, rows)
     forecast = model.predict(7, rows)
     shift = 1.0 if kind in ("log", "linear") else 0.0
-    smear = model.blocks[7]["smear"] if kind == "linear" else 1.0
+    smear = model.blocks[7]["smear"] if kind == "linear" else model.blocks[7][0].smear
     inside = forecast > 0.5
     ratio = (forecast / smear + shift) / (base + shift)
     mean = (base + shift) * np.where(np.abs(np.log(ratio)) < 1e-9, 1, (ratio - 1) / np.log(ratio))

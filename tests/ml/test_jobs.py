@@ -210,11 +210,7 @@ def test_records_of_the_api_refuse_unknown_keys():
             record.model_validate({"date": "2026-01-01", "colour": "red"})
 
 
-# A linear model won here and used what had been known for 1 % of the rows it learned from (last year's sales).
-LINEAR = pytest.mark.xfail(reason="the linear model trusts inputs it has hardly ever seen", strict=False)
-
-
-@pytest.mark.parametrize("days", [14, 60, pytest.param(365, marks=LINEAR)])
+@pytest.mark.parametrize("days", [14, 60, 365])
 def test_one_short_series(loop: Loop, tmp_path: Path, days: int):
     """The whole way for one shop: a forecast for every day, an honest interval, and which model answers and why."""
     rng = np.random.default_rng(days)

@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from ml.evaluation import rmspe
-from ml.models import Inputs, LinearModel, load_model
+from ml.models import Inputs, LinearModel, centre_factor, load_model
 from ml.records import Recipe
 from ml.training import train_until
 
@@ -52,6 +52,36 @@ def test_the_share_objective_is_better_by_shares(chain):
         forecast = train_until(recipe, chain.data, chain.tables, chain.last).predict(7, table.rows)
         errors[objective] = rmspe(table.y[sold], forecast[sold])
     assert errors["share"] < 0.8 * errors["squared"]
+
+
+def test_the_log_objective_takes_the_centre_that_the_measure_asks_for(chain):
+    table, found = chain.tables[7], {}
+    for centre in ("mean", "share"):
+        params = chain.recipe.params | {"objective": "log", "centre": centre, "half_life": 0.0}
+        recipe = chain.recipe.model_copy(update={"params": params})
+        found[centre] = train_until(recipe, chain.data, chain.tables, chain.last).predict(7, table.rows).sum()
+    assert found["mean"] == pytest.approx(table.y.sum(), rel=1e-4)
+    assert found["share"] < 0.95 * found["mean"]
+
+
+def test_the_factor_for_shares_makes_their_error_least():
+    rng = np.random.default_rng(0)
+    level = rng.gamma(5, 20, 5000)
+    y = level * np.exp(0.3 * rng.normal(size=5000))
+    factor = centre_factor("share", level, level, y, np.ones(5000))
+    # The mean of exp(s z) is exp(s² / 2), and so the factor of a median is exp(-3 s² / 2).
+    assert factor == pytest.approx(np.exp(-1.5 * 0.3**2), rel=0.01)
+    assert rmspe(y, level * factor) < min(rmspe(y, level * factor * k) for k in (0.98, 1.02))
+
+
+def test_the_linear_model_leaves_out_what_it_has_hardly_seen():
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 1, (500, 3)).astype(np.float32)
+    x[20:, 1] = np.nan
+    level = np.full(500, 10.0)
+    rows, y = Inputs(x, level, level, level), 10 * np.exp(0.1 * x[:, 0])
+    model = LinearModel.train(Recipe(kind="linear", blocks=(7,)), ["a", "b", "c"], [(7, rows, y, np.ones(500))])
+    assert model.blocks[7]["numeric"] == [0, 2]
 
 
 @pytest.mark.parametrize("kind", ["linear", "seasonal_naive", "moving_average"])

@@ -29,7 +29,7 @@ def test_the_search_starts_with_the_known_good_and_repeats_itself(chain):
 
 def test_percentage_errors_are_searched_from_the_share_objective(chain):
     recipe, _ = tune(chain.data, chain.tables, chain.splits[0], blocks=(7, 28), trials=0, seed=3, metric="rmspe")
-    assert (recipe.params["objective"], recipe.params["correct_mean"]) == ("share", 0)
+    assert (recipe.params["objective"], recipe.params["centre"]) == ("share", "share")
 
 
 @pytest.mark.parametrize("metric", ["wape", "rmspe"])
@@ -37,7 +37,7 @@ def test_percentage_errors_are_searched_from_the_share_objective(chain):
 def test_what_is_known_to_be_good_lies_in_the_space_that_is_searched(metric, rows):
     study = optuna.create_study()
     start = known_good(metric, rows)
-    study.enqueue_trial({k: v for k, v in start.items() if k not in ("max_bin", "correct_mean")})
+    study.enqueue_trial({k: v for k, v in start.items() if k not in ("max_bin", "centre")})
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Optuna only warns of a value that lies outside
         suggested = suggest(study.ask(), metric, rows)

@@ -138,6 +138,7 @@ DRIVERS = {
     "promotion": N_("promotion"),
     "series": N_("this product and store"),
     "closed": N_("closed day"),
+    "closures": N_("closed days around it"),
     "other": N_("other inputs"),
 }
 EXPLANATIONS = {

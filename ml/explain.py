@@ -21,6 +21,7 @@ TELLING = 0.02  # a share of the forecast; what moves it by less is not worth a 
 CONSTANT = "level"  # the group of what a model adds to every row
 # First match wins. A regressor's own name comes before all of them, a feature that nothing matches is "other".
 GROUPS: tuple[tuple[str, str], ...] = (
+    (r"^shut_", "closures"),
     (r"holiday", "holiday"),
     (r"promot", "promotion"),
     (r"price|discount", "price"),

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from ml import closures
 from ml.calendar import holiday_distance
 from ml.records import Frequency
 
@@ -389,6 +390,7 @@ def feature_names(frequency: Frequency, columns: Columns) -> list[str]:
     names += ["price", "r_price", "r_price_max", "r_price_level", "r_price_last"] if columns.price else []
     names += ["month", "week", "year_sin", "year_cos", "holiday", "days_to_holiday", "days_since_holiday"]
     names += ["weekday", "day", "days_left_in_month"] if frequency == "D" else []
+    names += closures.NAMES if closures.tells(columns.closed_when, frequency) else []
     coded = [f"{name}_code" for name in (*columns.text, *columns.static_text)]
     return [*names, *columns.regressors, *columns.static, *coded, *CATEGORICAL]
 

@@ -14,6 +14,7 @@ from ml.attributes import lookup
 from ml.bundle import Bundle
 from ml.calendar import holiday_flags
 from ml.cleaning import step
+from ml.closures import NAMES, REACH, closed_days
 from ml.encoding import add_codes
 from ml.errors import InputError, NotEnoughData
 from ml.explain import as_lists, grouped, sentence
@@ -168,6 +169,23 @@ class Forecaster:
         rows = rows.join(past, on=[*SERIES, "_past"], how="left", maintain_order="left")
         filled = [pl.coalesce(n, f"_{n}").alias(n) for n in names]
         return rows.with_columns(filled).drop("_past", *(f"_{n}" for n in names))
+
+    def _with_closures(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Add what is closed around each row: as known, as the other rows plan it, else as in the last known week."""
+        if NAMES[0] not in self.manifest.features:
+            return rows
+        names, reach = [name for name, _ in self.columns.closed_when], dt.timedelta(days=REACH)
+        asked = rows.select(*KEY, *names).unique(KEY, keep="last")
+        first: dt.date = rows["date"].min() - 2 * reach  # type: ignore[assignment, operator]
+        last: dt.date = rows["date"].max() + reach  # type: ignore[assignment, operator]
+        days = asked.select(SERIES).unique().join(pl.select(date=pl.date_range(first, last)), how="cross")
+        known = self.state.filter(pl.col("date") >= first).select(*KEY, *names)
+        days = days.join(asked, on=KEY, how="left").join(known, on=KEY, how="left", suffix="_known")
+        days = days.with_columns(pl.coalesce(name, f"{name}_known") for name in names)
+        others = [pl.lit(None).alias(name) for name in self.manifest.regressors if name not in names]
+        days = self._with_last_week(days.with_columns(others)).sort(KEY)
+        around = closed_days(days, closed_mask(self.columns)).select(*KEY, *NAMES)
+        return rows.join(around, on=KEY, how="left", maintain_order="left")
 
     # -- forecast
 
@@ -341,7 +359,7 @@ class Forecaster:
     def _featured(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows with all features, in their order; ``_row`` counts them, ``_shut`` marks those that never sell."""
         keyed = rows.select([c for c in (*KEY, *self.inputs) if c in rows.columns]).with_row_index("_row")
-        full = self._history(self._prefilled(self._snapped(keyed)))
+        full = self._history(self._with_closures(self._prefilled(self._snapped(keyed))))
         full = add_codes(full, self.manifest.encoding)
         full = known_features(full, self.frequency, self.columns, self.manifest.country).sort("_row")
         return full.with_columns(_shut=closed_mask(self.columns))

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from ml.closures import closed_days, tells
 from ml.encoding import add_codes
 from ml.features import (
     CHUNK_ROWS,
@@ -117,6 +118,8 @@ def _asked(since: dt.date | None) -> pl.Expr:
 
 def _part(data: Data, panel: pl.DataFrame, groups: GroupSales, block: int, since: dt.date | None) -> Table:
     features = history_features(panel, block, data.frequency, data.columns, groups)
+    if tells(data.columns.closed_when, data.frequency):
+        panel = closed_days(panel, closed_mask(data.columns))
     rows = pl.concat([features, panel.drop("store", "product", "date")], how="horizontal")
     # Without any level (the first rows of all data) a share means nothing and would teach nonsense.
     keep = _asked(since) & pl.col("level").is_not_null() & ~closed_mask(data.columns)

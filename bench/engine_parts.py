@@ -30,7 +30,7 @@ from ml.intervals import Intervals
 from ml.models import Inputs, Model, booster_params
 from ml.records import Encoding, Manifest, Recipe
 from ml.splits import default_blocks
-from ml.training import Data, Table, build_table, build_tables, oldest_date, train_until
+from ml.training import Data, Table, Tables, build_table, oldest_date, train_until
 from ml.tuning import known_good
 
 HORIZON = 28
@@ -316,7 +316,7 @@ def whole(scratch: Scratch) -> Result:
     data, began = scratch.past(), time.perf_counter()
     blocks = default_blocks(HORIZON, data.frequency)
     recipe = scratch.recipe(data.panel.height, blocks)
-    tables = _Timed(build_tables(data, blocks, oldest_date(data.panel, scratch.origin)))
+    tables = _Timed(Tables(data, blocks, oldest_date(data.panel, scratch.origin)))
     with _clock() as training:
         model = train_until(recipe, data, tables, scratch.origin)
     features = tables.seconds

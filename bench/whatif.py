@@ -30,7 +30,7 @@ from ml.features import SERIES, Columns
 from ml.forecasting import Forecaster, tail_of
 from ml.intervals import Intervals
 from ml.records import Manifest, Recipe
-from ml.training import Data, build_tables, train_until
+from ml.training import Data, Tables, train_until
 from ml.tuning import KNOWN_GOOD
 
 BLOCKS = (2, 8)
@@ -90,7 +90,7 @@ def forecaster(data: Data, origin: dt.date, monotone: str, folder: Path) -> Fore
     """A bundle trained on everything up to the origin, as retraining makes it (intervals play no part here)."""
     recipe = Recipe(kind="xgboost", params=KNOWN_GOOD | {"monotone": monotone}, blocks=BLOCKS)
     past = Data(data.panel.filter(pl.col("date") <= origin), data.frequency, data.columns, data.encoding, data.country)
-    model = train_until(recipe, past, build_tables(past, BLOCKS), origin)
+    model = train_until(recipe, past, Tables(past, BLOCKS), origin)
     manifest = Manifest(
         created_at=dt.datetime.now(dt.UTC),
         data_version="frat",

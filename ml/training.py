@@ -166,10 +166,6 @@ class Tables(Mapping[int, Table]):
         return len(self._blocks)
 
 
-def build_tables(data: Data, blocks: tuple[int, ...], since: dt.date | None = None) -> Tables:
-    return Tables(data, blocks, since)
-
-
 def oldest_date(panel: pl.DataFrame, origin: dt.date, limit: int = MAX_ROWS) -> dt.date | None:
     """The date from which on the panel has at most ``limit`` rows up to ``origin``; None when all are no more.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,15 +21,16 @@ import polars as pl
 import xgboost as xgb
 
 from bench import plain
+from bench.tables import manifest_of, peak_gb
 from ml.bundle import load_bundle, write_bundle
 from ml.evaluation import wape
 from ml.features import Columns
 from ml.forecasting import Forecaster, tail_of
 from ml.intervals import Intervals
 from ml.models import Inputs, Model, booster_params
-from ml.records import Encoding, Manifest, Recipe
+from ml.records import Encoding, Recipe
 from ml.splits import default_blocks
-from ml.training import Data, Table, Tables, build_table, oldest_date, train_until
+from ml.training import Data, Table, Tables, build_table, oldest_date, recency_weight, train_until
 from ml.tuning import known_good
 
 HORIZON = 28
@@ -176,7 +176,7 @@ def train_raw(scratch: Scratch) -> Result:
     recipe = scratch.recipe(len(table.y))
     params = booster_params(recipe, "tweedie")
     x, y, margin = table.rows.x, table.y.astype(np.float32), np.log(table.rows.level).astype(np.float32)
-    weight = _weight(table, scratch.origin, float(recipe.params["half_life"]))
+    weight = recency_weight(table.date, scratch.origin, float(recipe.params["half_life"])).astype(np.float32)
     with _clock() as took:
         matrix = xgb.QuantileDMatrix(
             x, label=y, weight=weight, base_margin=margin, feature_names=data.names, max_bin=params["max_bin"]
@@ -185,11 +185,6 @@ def train_raw(scratch: Scratch) -> Result:
     first = _first(table)
     found = booster.inplace_predict(first.x, base_margin=margin[: len(first.x)], validate_features=False)
     return {"seconds": took[0], "cpu_seconds": took[1], "rows": len(y), "check": _sum_of(found)}
-
-
-def _weight(table: Table, origin: dt.date, half_life: float) -> np.ndarray:
-    age = (np.datetime64(origin) - table.date).astype(np.float64)
-    return np.exp2(-age / half_life).astype(np.float32) if half_life else np.ones(len(age), np.float32)
 
 
 def _first(table: Table) -> Inputs:
@@ -213,24 +208,7 @@ def bundle(scratch: Scratch) -> Result:
 
 
 def _bundled(scratch: Scratch, data: Data, recipe: Recipe, model: Model) -> None:
-    columns = data.columns
-    manifest = Manifest(
-        created_at=dt.datetime.now(dt.UTC),
-        data_version="bench",
-        trained_until=scratch.origin,
-        frequency=data.frequency,
-        horizon=HORIZON,
-        unit="units/day",
-        country=data.country,
-        recipe=recipe,
-        features=tuple(data.names),
-        regressors=(*columns.regressors, *columns.text),
-        static=(*columns.static, *columns.static_text),
-        derived=tuple(name for name in ("price", "promotion") if getattr(columns, name)),
-        closed_when=dict(columns.closed_when),
-        encoding=data.encoding,
-        files={},
-    )
+    manifest = manifest_of(data, recipe, HORIZON, scratch.origin)
     # Residuals of a backtest would cost hours; any bounds take the same time to look up.
     spread = Intervals.fit(np.ones(3000), np.arange(3000.0) % 7, np.resize(recipe.blocks, 3000))
     tail = tail_of(data.panel, data.frequency, HORIZON)
@@ -352,16 +330,6 @@ def _clock() -> Iterator[list[float]]:
     began, busy = time.perf_counter(), time.process_time()
     yield took
     took += [time.perf_counter() - began, time.process_time() - busy]
-
-
-def peak_gb() -> float:
-    """The most memory that this process has held; of its own, where the system says so, not of its parent's fork."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1e6
-    unit = 1e9 if sys.platform == "darwin" else 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def main() -> None:

@@ -18,12 +18,12 @@ from typing import Literal
 import polars as pl
 
 from bench.ours import BOUNDS, Learned, Wish, learn
-from ml.attributes import attach, merge_tables
-from ml.cleaning import BASE, Panel, make_panel, merge, step
+from bench.tables import cleaned
+from ml.attributes import merge_tables
+from ml.cleaning import BASE, Panel, merge, step
 from ml.contract import Checked, check_file
-from ml.encoding import fit_encoding
 from ml.errors import ControlRoomError, FileRefused, InputError
-from ml.features import SERIES, Columns
+from ml.features import SERIES
 from ml.forecasting import Forecaster
 from ml.records import Mapping
 from ml.settings import load_settings
@@ -104,13 +104,10 @@ def _used(path: Path, checked: Checked) -> pl.DataFrame:
 def prepared(sales: pl.DataFrame, side: pl.DataFrame, country: str) -> tuple[Data, Panel]:
     """The panel as ETL makes it, with its attributes."""
     merged, _ = merge([sales], ["sales"])
-    panel = make_panel(merged, country=country)
-    attached = attach(panel.frame, side)
-    for note in (*panel.decisions, *attached.notes):
+    data, panel, notes = cleaned(merged, side, country)
+    for note in notes:
         say(note)
-    columns = Columns.of(attached.frame, panel.regressors, panel.closed_when, attached.static)
-    encoding = fit_encoding(attached.frame, ["store", "product", *columns.text, *columns.static_text], [])
-    return Data(attached.frame, panel.frequency, columns, encoding, country), panel
+    return data, panel
 
 
 def rows_ahead(found: Forecaster, horizon: int, future: pl.DataFrame | None) -> pl.DataFrame:

@@ -13,9 +13,9 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from bench.sets import Case
+from bench.tables import as_data
 from ml.cleaning import step
-from ml.encoding import fit_encoding
-from ml.features import KEY, Columns, closed_mask
+from ml.features import KEY, closed_mask
 from ml.records import Frequency
 from ml.training import Data
 
@@ -77,6 +77,4 @@ def read_job(folder: Path) -> Job:
 def past_of(folder: Path, job: Job) -> Data:
     """The past as the product's own tables: its categories are those of the past alone."""
     panel = pl.read_parquet(folder / PAST).drop("closed")
-    columns = Columns.of(panel, job.regressors, job.closed_when, job.static)
-    encoding = fit_encoding(panel, ["store", "product", *columns.text, *columns.static_text], [])
-    return Data(panel, job.frequency, columns, encoding, job.country)
+    return as_data(panel, job.frequency, job.country, job.regressors, job.closed_when, job.static)

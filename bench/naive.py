@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import polars as pl
 from scipy.stats import norm
 
 from bench.job import FACTS, FORECAST, FUTURE, PAST, Job, read_job
+from bench.tables import peak_gb
 from ml.features import KEY, SERIES
 from ml.records import LEVELS
 
@@ -76,7 +76,7 @@ def main() -> None:
     found.select(*KEY, "prediction", *bounds).write_parquet(folder / FORECAST)
     facts = {
         "seconds": time.monotonic() - began,
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "peak_gb": peak_gb(),
         "note": "last open day of the same weekday" if job.frequency == "D" else "same week last year, else last value",
     }
     (folder / FACTS).write_text(json.dumps(facts, indent=1))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
-import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,13 +17,14 @@ from typing import Any
 import polars as pl
 
 from bench.job import FACTS, FORECAST, FUTURE, past_of, read_job
+from bench.tables import manifest_of, peak_gb
 from ml.bundle import write_bundle
 from ml.challenger import LEAST_ROWS, learnable_rows, race, simple_race
 from ml.cleaning import step
 from ml.features import CHUNK_ROWS, KEY
 from ml.forecasting import Forecaster, tail_of
 from ml.intervals import Intervals
-from ml.records import LEVELS, Manifest, Recipe
+from ml.records import LEVELS, Recipe
 from ml.splits import default_blocks, rolling_origins
 from ml.training import Data, Progress, Tables, backtest, oldest_date, train_until
 from ml.tuning import Metric, known_good, tune, tuning_split
@@ -79,18 +79,19 @@ def learn(
     NotEnoughData
         Fewer than 14 periods.
     """
-    first, last = data.panel["date"].min(), data.panel["date"].max()
+    first: dt.date = data.panel["date"].min()  # type: ignore[assignment]
+    last: dt.date = data.panel["date"].max()  # type: ignore[assignment]
     large = data.panel.height > CHUNK_ROWS
-    splits = rolling_origins(first, last, horizon, 1 if large else FOLDS, data.frequency)  # type: ignore[arg-type]
+    splits = rolling_origins(first, last, horizon, 1 if large else FOLDS, data.frequency)
     blocks = wish.blocks or default_blocks(horizon, data.frequency)
     recipe, errors = _chosen(data, blocks, horizon, splits[0], wish, large, progress)
     tables = Tables(data, blocks, oldest_date(data.panel, splits[0].origin))
     rows = backtest({"challenger": recipe}, data, tables, splits, progress)
     progress(f"training {recipe.kind} on everything up to {last!s}")
-    model = train_until(recipe, data, tables, last)  # type: ignore[arg-type]
+    model = train_until(recipe, data, tables, last)
     intervals = Intervals.fit(rows["challenger"].to_numpy(), rows["y"].to_numpy(), rows["block"].to_numpy())
     state = tail_of(data.panel, data.frequency, horizon)
-    bundle = write_bundle(folder, _manifest(data, horizon, recipe), model, intervals, state, lambda _: [], side)
+    bundle = write_bundle(folder, manifest_of(data, recipe, horizon, last), model, intervals, state, lambda _: [], side)
     return Learned(Forecaster(bundle), recipe, errors, len(splits))
 
 
@@ -111,27 +112,6 @@ def _chosen(
     return (best, {}) if large else race(best, data, tables, judge, wish.metric)
 
 
-def _manifest(data: Data, horizon: int, recipe: Recipe) -> Manifest:
-    columns = data.columns
-    return Manifest(
-        created_at=dt.datetime.now(dt.UTC),
-        data_version="bench",
-        trained_until=data.panel["date"].max(),  # type: ignore[arg-type]
-        frequency=data.frequency,
-        horizon=horizon,
-        unit="units/day" if data.frequency == "D" else "units/week",
-        country=data.country,
-        recipe=recipe,
-        features=tuple(data.names),
-        regressors=(*columns.regressors, *columns.text),
-        static=(*columns.static, *columns.static_text),
-        derived=tuple(name for name in ("price", "promotion") if getattr(columns, name)),
-        closed_when=dict(columns.closed_when),
-        encoding=data.encoding,
-        files={},
-    )
-
-
 def run(folder: Path, changes: dict[str, Any], blocks: tuple[int, ...]) -> None:
     """Answer a job; its clock starts when the past is read."""
     job = read_job(folder)
@@ -144,7 +124,7 @@ def run(folder: Path, changes: dict[str, Any], blocks: tuple[int, ...]) -> None:
     facts = {
         "seconds": time.monotonic() - began,
         "forecast_seconds": time.monotonic() - trained,
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "peak_gb": peak_gb(),
         "kind": found.recipe.kind,
         "recipe": found.recipe.model_dump(),
         "race": found.race,

@@ -15,12 +15,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ml.attributes import attach, merge_tables
-from ml.cleaning import make_panel
+from bench.tables import cleaned
+from ml.attributes import merge_tables
 from ml.demo import generate
-from ml.encoding import fit_encoding
 from ml.evaluation import rmspe, wape
-from ml.features import Columns
 from ml.training import Data
 
 DEMO_UNTIL = dt.date(2026, 3, 31)  # fixed, so that two runs judge the same days
@@ -140,9 +138,5 @@ CASES = {
 def prepare(case: Case, folder: Path) -> Data:
     """The panel of all rows as ETL makes it, with categories of all rows."""
     frame, tables = case.load(folder)
-    panel = make_panel(frame, country=case.country)
     side, _ = merge_tables(tables, [f"table {k}" for k in range(len(tables))])
-    attached = attach(panel.frame, side)
-    columns = Columns.of(attached.frame, panel.regressors, panel.closed_when, attached.static)
-    encoding = fit_encoding(attached.frame, ["store", "product", *columns.text, *columns.static_text], [])
-    return Data(attached.frame, panel.frequency, columns, encoding, case.country)
+    return cleaned(frame, side, case.country)[0]

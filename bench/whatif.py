@@ -23,13 +23,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from bench.sets import load_frat
+from bench.tables import as_data, manifest_of
 from ml.bundle import write_bundle
 from ml.cleaning import make_panel
-from ml.encoding import fit_encoding
-from ml.features import SERIES, Columns
+from ml.features import SERIES
 from ml.forecasting import Forecaster, tail_of
 from ml.intervals import Intervals
-from ml.records import Manifest, Recipe
+from ml.records import Recipe
 from ml.training import Data, Tables, train_until
 from ml.tuning import KNOWN_GOOD
 
@@ -62,28 +63,15 @@ class Shares:
 
 def load(folder: Path, flags: bool) -> pl.DataFrame:
     """The data in the contract's form; ``flags``: the kinds of promotion stand beside it as regressors."""
-    raw = pl.read_parquet(folder / "frat" / "sales.parquet")
-    promoted = pl.any_horizontal(pl.col(name) > 0 for name in FLAGS)
-    return raw.select(
-        pl.col("week_end_date").alias("date"),
-        pl.col("store").cast(pl.String),
-        pl.col("product").cast(pl.String),
-        pl.col("units").cast(pl.Float64).alias("sales"),
-        pl.col("price").cast(pl.Float64),
-        promoted.cast(pl.Float64).alias("promotion"),
-        pl.col("base_price").cast(pl.Float64),
-        *(pl.col(name).cast(pl.Float64) for name in (FLAGS if flags else ())),
-    )
+    sales, _ = load_frat(folder / "frat")
+    return sales if flags else sales.drop(FLAGS)
 
 
 def prepared(sales: pl.DataFrame) -> tuple[Data, dt.date]:
     panel = make_panel(sales, country="US")
-    text = [name for name in panel.regressors if not panel.frame.schema[name].is_numeric()]
-    encoding = fit_encoding(panel.frame, [*SERIES, *text], [])
-    columns = Columns.of(panel.frame, panel.regressors, panel.closed_when)
+    data = as_data(panel.frame, panel.frequency, "US", panel.regressors, panel.closed_when, ())
     last: dt.date = panel.frame["date"].max()  # type: ignore[assignment]
-    origin = last - dt.timedelta(weeks=WEEKS)
-    return Data(panel.frame, panel.frequency, columns, encoding, "US"), origin
+    return data, last - dt.timedelta(weeks=WEEKS)
 
 
 def forecaster(data: Data, origin: dt.date, monotone: str, folder: Path) -> Forecaster:
@@ -91,21 +79,7 @@ def forecaster(data: Data, origin: dt.date, monotone: str, folder: Path) -> Fore
     recipe = Recipe(kind="xgboost", params=KNOWN_GOOD | {"monotone": monotone}, blocks=BLOCKS)
     past = Data(data.panel.filter(pl.col("date") <= origin), data.frequency, data.columns, data.encoding, data.country)
     model = train_until(recipe, past, Tables(past, BLOCKS), origin)
-    manifest = Manifest(
-        created_at=dt.datetime.now(dt.UTC),
-        data_version="frat",
-        trained_until=origin,
-        frequency=data.frequency,
-        horizon=WEEKS,
-        unit="units/week",
-        country=data.country,
-        recipe=recipe,
-        features=tuple(data.names),
-        regressors=(*data.columns.regressors, *data.columns.text),
-        derived=("price", "promotion"),
-        encoding=data.encoding,
-        files={},
-    )
+    manifest = manifest_of(past, recipe, WEEKS, origin)
     spread = Intervals.fit(np.ones(1000), np.arange(1000.0), np.repeat(BLOCKS, 500))
     return Forecaster(
         write_bundle(folder, manifest, model, spread, tail_of(past.panel, data.frequency, WEEKS), lambda _: [])

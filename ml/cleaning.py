@@ -168,6 +168,12 @@ def _missing_policy(
     return "zero", "periods without a row mean nothing sold: no row says 0"
 
 
+def series_number() -> pl.Expr:
+    """The number of each row's series, from 0, in a frame sorted by store and product; much faster than its names."""
+    changed = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in ("store", "product"))
+    return changed.fill_null(False).cast(pl.UInt32).cum_sum()
+
+
 def _regular(frame: pl.DataFrame, frequency: Frequency) -> pl.DataFrame:
     """A row for each period of each series, in order; the frame itself when nothing is missing.
 
@@ -175,8 +181,7 @@ def _regular(frame: pl.DataFrame, frequency: Frequency) -> pl.DataFrame:
     """
     days = 1 if frequency == "D" else 7
     last = frame["date"].max()
-    changed = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in ("store", "product"))
-    numbered = frame.with_columns(_sid=changed.fill_null(False).cast(pl.UInt32).cum_sum())
+    numbered = frame.with_columns(_sid=series_number())
     spans = numbered.group_by("_sid", maintain_order=True).agg(
         pl.col("store", "product").first(), first=pl.col("date").first(), last=pl.col("date").last()
     )

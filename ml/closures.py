@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from ml.cleaning import series_number
 from ml.records import Frequency
 
 REACH = 14  # days to either side: two weeks tell a closure from the weekly day off
@@ -36,7 +37,9 @@ def closed_days(panel: pl.DataFrame, closed: pl.Expr) -> pl.DataFrame:
     for nothing.
     """
     shut, day = pl.col("_shut"), pl.col("_day")
-    panel = panel.with_columns(_shut=closed.cast(pl.Float32), _day=pl.col("date").to_physical().cast(pl.Int32))
+    panel = panel.with_columns(
+        _shut=closed.cast(pl.Float32), _day=pl.col("date").to_physical().cast(pl.Int32), _sid=series_number()
+    )
     on = pl.when(shut > 0).then(day)
     found = {
         "shut_before": _share(shut),
@@ -46,14 +49,10 @@ def closed_days(panel: pl.DataFrame, closed: pl.Expr) -> pl.DataFrame:
     }
     limits = {"shut_since": REACH, "shut_until": REACH}
     added = [
-        value.over("store", "product")
-        .fill_null(limits.get(name, 0))
-        .clip(upper_bound=REACH)
-        .cast(pl.Float32)
-        .alias(name)
+        value.over("_sid").fill_null(limits.get(name, 0)).clip(upper_bound=REACH).cast(pl.Float32).alias(name)
         for name, value in found.items()
     ]
-    return panel.with_columns(added).drop("_shut", "_day")
+    return panel.with_columns(added).drop("_shut", "_day", "_sid")
 
 
 def _share(shut: pl.Expr) -> pl.Expr:

@@ -19,6 +19,7 @@ import polars as pl
 
 from ml import closures
 from ml.calendar import holiday_distance
+from ml.cleaning import series_number
 from ml.records import Frequency
 
 SERIES = ["store", "product"]
@@ -150,8 +151,7 @@ def _base(panel: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     # serving, for trees split at a ratio of 1.
     inputs = [name for name in ("price", "promotion") if getattr(columns, name)]
     base = panel.select(*KEY, pl.col(inputs).cast(pl.Float64), *columns.groups, _open_sales(columns))
-    changed = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in SERIES)
-    base = base.with_columns(changed.fill_null(False).cast(pl.UInt32).cum_sum().alias("sid"))
+    base = base.with_columns(sid=series_number())
     # Rows of the future carry no attributes; those of their series are the same at all times.
     known = [pl.col(name).drop_nulls().first().over("sid") for name in columns.groups]
     return base.with_columns(*known, t=pl.int_range(pl.len(), dtype=pl.Int32).over("sid"))

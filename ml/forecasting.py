@@ -13,7 +13,7 @@ import polars as pl
 from ml.attributes import lookup
 from ml.bundle import Bundle
 from ml.calendar import holiday_flags
-from ml.cleaning import step
+from ml.cleaning import series_number, step
 from ml.closures import NAMES, REACH, closed_days
 from ml.encoding import add_codes
 from ml.errors import InputError, NotEnoughData
@@ -164,8 +164,9 @@ class Forecaster:
         days = 7 if self.frequency == "D" else 7 * WINDOWS["W"].year
         ahead = (pl.col("date") - pl.lit(self.origin)).dt.total_days()
         back = ((ahead - 1) // days + 1).clip(lower_bound=0) * days
-        past = self.state.select(*SERIES, pl.col("date").alias("_past"), *(pl.col(n).alias(f"_{n}") for n in names))
         rows = rows.with_columns(_past=(pl.col("date") - pl.duration(days=back)).cast(pl.Date))
+        past = self.state.filter(pl.col("date").is_between(rows["_past"].min(), rows["_past"].max()))
+        past = past.select(*SERIES, pl.col("date").alias("_past"), *(pl.col(n).alias(f"_{n}") for n in names))
         rows = rows.join(past, on=[*SERIES, "_past"], how="left", maintain_order="left")
         filled = [pl.coalesce(n, f"_{n}").alias(n) for n in names]
         return rows.with_columns(filled).drop("_past", *(f"_{n}" for n in names))
@@ -204,8 +205,7 @@ class Forecaster:
 
         By the number of the series, for sorting millions of names takes longer than all their features.
         """
-        changed = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in SERIES)
-        state = self.state.with_columns(_number=changed.fill_null(False).cast(pl.UInt32).cum_sum())
+        state = self.state.with_columns(_number=series_number())
         numbers = state.filter(pl.col("date") == self.origin).select(*SERIES, "_number")
         future = self._future(numbers.select(SERIES), periods)
         future = future.join(numbers, on=SERIES, how="left", maintain_order="left")

@@ -339,7 +339,7 @@ class Intervals:
 
 
 class FirstIntervals(Intervals):
-    """Intervals of bundles without a format: bounds of the residual over :func:`row_scale`; read, never written."""
+    """Intervals of bundles without a format: bounds of the residual over :func:`row_scale`; never learnt anew."""
 
     def _columns(self, tables: dict[str, Table], asked: list[tuple[str, str]], forecast: Array) -> list[Array]:
         names = {("80", "top"): "q_90", ("95", "top"): "q_97.5", (MEDIAN, "low"): "q_50"}

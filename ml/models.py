@@ -219,10 +219,9 @@ def _train_trees(recipe: Recipe, names: list[str], rows: Inputs, y: Array, weigh
     for objective in objectives(recipe):
         trees = Trees(objective, _train_booster(recipe, objective, names, rows, y, weight))
         if objective == "log":
-            corrected = centre_factor(
-                str(recipe.params.get("centre", "mean")), trees.predict(rows), rows.level, y, weight
-            )
-            trees = Trees(objective, trees.booster, corrected)
+            centre = str(recipe.params.get("centre", "mean"))
+            smear = centre_factor(centre, trees.predict(rows), rows.level, y, weight)
+            trees = Trees(objective, trees.booster, smear)
         found.append(trees)
     return found
 
@@ -346,8 +345,7 @@ class LinearModel:
         for block, rows, y, weight in data:
             blocks[block] = _fit_ridge(recipe, names, rows, y, weight)
             fitted = cls(recipe, blocks).predict(block, rows)
-            total = float((fitted * weight).sum())
-            blocks[block]["smear"] = float(np.clip((y * weight).sum() / max(total, SMALL), 0.8, 1.25))
+            blocks[block]["smear"] = centre_factor("mean", fitted, rows.level, y, weight)
         return cls(recipe, blocks)
 
     def predict(self, block: int, rows: Inputs) -> Array:

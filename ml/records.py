@@ -142,6 +142,51 @@ class Encoding(Record):
     scale: dict[str, float] = Field(default_factory=dict)
 
 
+class DataCheck(Record):
+    """One thing that the checks of a data run noticed. An ``error`` stops publishing, unless the run is told not to."""
+
+    code: str
+    severity: Literal["error", "warning", "info"]
+    message: str
+    hint: str = ""
+    facts: dict[str, str | int | float] = Field(default_factory=dict)
+
+
+class FeatureDrift(Record):
+    """How far one input, or the sales themselves, have moved.
+
+    ``psi``: population stability index; ``distance``: Wasserstein distance in standard deviations of the reference, or
+    for categories the share that would have to move (total variation), both without a unit. ``noise``: the index that
+    chance alone reaches once in a hundred times on so few store-weeks; ``level`` counts only what is beyond it.
+    """
+
+    feature: str
+    kind: Literal["numeric", "category"]
+    psi: float
+    distance: float
+    noise: float
+    level: Literal["none", "moderate", "strong"]
+
+
+class Drift(Record):
+    """New data beside what the champion learned from, in the same weeks of the year where there are such.
+
+    ``reference`` is None where nothing could be compared; ``note`` says why. Dates are inclusive.
+    """
+
+    version: str | None = None
+    data_version: str | None = None
+    reference: Literal["year_before", "recent"] | None = None
+    reference_from: dt.date | None = None
+    reference_to: dt.date | None = None
+    date_from: dt.date | None = None
+    date_to: dt.date | None = None
+    rows_reference: int = 0
+    rows: int = 0
+    features: tuple[FeatureDrift, ...] = ()
+    note: str = ""
+
+
 class Snapshot(Record):
     """``data.json``: everything that is to be known about one published version of the data."""
 
@@ -172,6 +217,8 @@ class Snapshot(Record):
     sources: tuple[str, ...]
     decisions: tuple[str, ...]
     files: dict[str, str]
+    checks: tuple[DataCheck, ...] = ()
+    drift: Drift | None = None
 
 
 class SeriesInfo(Record):
@@ -552,8 +599,23 @@ class TaskState(Record):
     try_number: int = 0
 
 
+class Progress(Record):
+    """How far a long step is: trial or fold ``number`` of ``total``; ``share`` of the whole step, 0..1.
+
+    ``ahead``: for a fold, the horizon block that is judged on it, in periods.
+    """
+
+    step: str
+    unit: Literal["trial", "fold"]
+    number: int
+    total: int
+    share: float
+    ahead: int | None = None
+    at: dt.datetime
+
+
 class Run(Record):
-    """One run of a DAG."""
+    """One run of a DAG. ``progress`` is that of its running step, where it counts something."""
 
     dag_id: str
     run_id: str
@@ -562,6 +624,7 @@ class Run(Record):
     ended_at: dt.datetime | None
     conf: dict[str, Any] = Field(default_factory=dict)
     tasks: tuple[TaskState, ...] = ()
+    progress: Progress | None = None
 
     @property
     def active(self) -> bool:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ml.errors import SettingsError
 
 PREFIX = "CONTROL_ROOM_"
+CRON = r"\S+ \S+ \S+ \S+ \S+"  # Airflow itself says what is wrong within the five fields
 
 
 class Settings(BaseModel):
@@ -52,9 +53,28 @@ class Settings(BaseModel):
         "auto", description="Days without a row: `zero` nothing sold, `unknown` not recorded, `auto` detected."
     )
     tuning_trials: int = Field(10, ge=0, le=1000, description="Optuna trials of a retraining (0: keep known good).")
+    tuning_seconds: int = Field(900, ge=1, description="No trial starts after so many seconds of tuning.")
     backtest_folds: int = Field(3, ge=1, le=12, description="Rolling-origin folds that a model is judged on.")
     promotion_policy: Literal["auto", "approval"] = Field(
         "auto", description="`auto`: a better challenger is promoted; `approval`: a manager decides in the console."
+    )
+    etl_schedule: str = Field(
+        "manual",
+        pattern=f"^(manual|{CRON})$",
+        description="When process_etl_sales_data runs: `manual`, or five cron fields (UTC), as `30 3 * * *`.",
+    )
+    retrain_schedule: str = Field(
+        "manual",
+        pattern=f"^(manual|on_new_data|{CRON})$",
+        description="When retrain_sales_model runs: `manual`, `on_new_data` (after each ETL that has published), or "
+        "five cron fields.",
+    )
+    keep_snapshots: int = Field(
+        10, ge=2, description="How many of the newest snapshots are kept, beside those that kept models learned from."
+    )
+    keep_runs_days: int = Field(30, ge=1, description="Days that what a run handed from step to step is kept.")
+    keep_uploads_days: int = Field(
+        0, ge=0, description="Days that files are kept as received (what counts of them stays); 0: for ever."
     )
     upload_limit_mb: int = Field(512, ge=1, description="Largest file that may be uploaded, in megabytes.")
     demo: bool = Field(True, description="Load the demo chain and train a champion at the first start.")

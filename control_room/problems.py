@@ -59,6 +59,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         N_("The model's files do not match their seal, so the model is not loaded."),
         N_("The last good model goes on serving. Retrain, or roll back to an earlier version."),
     ),
+    "retired": (
+        N_("The files of this model or of this data are no longer kept."),
+        N_("Choose a newer version; how many are kept is a setting (CONTROL_ROOM_KEEP_MODELS)."),
+    ),
     "service_down": (
         N_("{service} does not answer."),
         N_("What was known before is still shown. Try again in a moment."),

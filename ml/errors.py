@@ -85,6 +85,12 @@ class BundleDamaged(ControlRoomError):
     code, status, title = "bundle_damaged", 503, "The model files do not match their manifest"
 
 
+class Retired(ControlRoomError):
+    """The files of a model or of a version of the data are no longer kept."""
+
+    code, status, title = "retired", 410, "This is no longer kept"
+
+
 class ServiceDown(ControlRoomError):
     """A service we depend on does not answer."""
 

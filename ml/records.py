@@ -387,6 +387,7 @@ class ModelInfo(Record):
     metrics: dict[str, float] = Field(default_factory=dict)
     params: dict[str, str] = Field(default_factory=dict)
     verdict: str | None = None
+    retired_at: dt.datetime | None = None  # its files are no longer kept; its evidence is
 
 
 class ModelReport(Record):
@@ -398,16 +399,41 @@ class ModelReport(Record):
 
 
 class Promotion(Record):
-    """One audit row: who moved the champion alias, from what to what, why."""
+    """One audit row: who moved the champion alias, from what to what, why; or whose files were given up (``retire``)."""
 
     promotion_id: int
     at: dt.datetime
-    action: Literal["promote", "rollback", "reject"]
+    action: Literal["promote", "rollback", "reject", "retire"]
     version: str
     previous: str | None
     actor: str
     reason: str
     decision: Decision | None = None
+
+
+class Reign(Record):
+    """One version's time as champion: from ``since`` until the next move (``until``; None: it still is).
+
+    ``promotion_id`` is the audit row that made it champion, by ``actor`` for ``reason``; ``previous`` who was before.
+    """
+
+    promotion_id: int
+    version: str
+    since: dt.datetime
+    until: dt.datetime | None
+    action: Literal["promote", "rollback"]
+    previous: str | None
+    actor: str
+    reason: str
+    verdict: DecisionVerdict | None = None
+    gain: float | None = None
+
+
+class ChampionsPage(Record):
+    """Champions, newest first."""
+
+    items: tuple[Reign, ...]
+    next_cursor: str | None
 
 
 # ---------------------------------------------------------------- predictions
@@ -526,6 +552,29 @@ class HistoryItem(Record):
 class HistoryPage(Record):
     items: tuple[HistoryItem, ...]
     next_cursor: str | None
+
+
+class Replay(Record):
+    """A logged prediction made once more with the bundle and the history that gave it.
+
+    ``then`` is what was answered, ``now`` what the same model says today; ``agrees`` when they differ by at most
+    ``tolerance`` units. ``rows`` is how many rows of the same request were answered together with it.
+    """
+
+    prediction_id: int
+    model_version: str
+    data_version: str
+    manifest_sha256: str
+    then: float
+    now: float
+    difference: float
+    tolerance: float
+    agrees: bool
+    rows: int
+    unit: str
+    interval_then: dict[str, tuple[float, float]]
+    interval_now: dict[str, tuple[float, float]]
+    seconds: float
 
 
 class Override(Record):

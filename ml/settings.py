@@ -76,6 +76,11 @@ class Settings(BaseModel):
     keep_uploads_days: int = Field(
         0, ge=0, description="Days that files are kept as received (what counts of them stays); 0: for ever."
     )
+    keep_models: int = Field(
+        10,
+        ge=1,
+        description="Newest model versions whose files are kept; the champion, the one before it and all that predictions name stay.",
+    )
     upload_limit_mb: int = Field(512, ge=1, description="Largest file that may be uploaded, in megabytes.")
     demo: bool = Field(True, description="Load the demo chain and train a champion at the first start.")
     demo_scale: float = Field(1.0, gt=0, le=1, description="Share of the demo's stores and products (tests use less).")

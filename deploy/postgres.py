@@ -23,10 +23,12 @@ from psycopg2 import sql
 from deploy import processes
 from deploy.keys import write_private
 from deploy.postgres_files import Place, Say, find_place, run_as
+from deploy.sealing import seal
 from deploy.supervisor import Spec
 from ml.errors import ServiceDown, SettingsError
 
 HOST = "127.0.0.1"
+APPLICATION = "app"  # the role and database of the control room itself
 CONNECTIONS = 120  # Airflow's parts and tasks 50, MLflow 15, API 15, and room for psql
 
 
@@ -162,8 +164,19 @@ class Postgres:
                     make_database(connection, role, role)
             finally:
                 connection.close()
+            if APPLICATION in self.passwords:
+                self._seal()
         except psycopg2.Error as error:
             raise ServiceDown("postgres", str(error).strip()) from error
+
+    def _seal(self) -> None:
+        """The application may add to its audit, not change it."""
+        connection = psycopg2.connect(**self._superuser(APPLICATION), connect_timeout=5)
+        try:
+            with connection:
+                seal(connection, APPLICATION, APPLICATION)
+        finally:
+            connection.close()
 
     def _superuser(self, database: str) -> dict[str, str | int]:
         return {

@@ -22,6 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.make_env import PLACEHOLDER
 from deploy.postgres import make_database, make_role
+from deploy.sealing import seal
 from ml.errors import ControlRoomError, ServiceDown, SettingsError
 from ml.settings import load_settings
 from ml.store import Store
@@ -85,6 +86,17 @@ def make_databases(passwords: Mapping[str, str], seconds: float = WAIT_SECONDS) 
     return [f"database {name}: there, with its role" for name in passwords]
 
 
+def seal_audit(application: str = "control_room") -> str:
+    """The application may add to its audit and read it, nothing else."""
+    connection = psycopg2.connect(f"dbname={application}")
+    try:
+        with connection:
+            seal(connection, application, application)
+    finally:
+        connection.close()
+    return f"audit of {application}: can only be added to"
+
+
 def make_buckets(names: list[str], seconds: float = WAIT_SECONDS) -> list[str]:
     """Make the buckets that are missing and write, read and delete one object in each; give a line per bucket.
 
@@ -127,6 +139,7 @@ def prepare(environ: Mapping[str, str]) -> None:
     refuse_examples(environ)
     for line in make_databases({role: environ[name] for role, name in PASSWORDS.items()}):
         print(line)
+    print(seal_audit())
     Store(load_settings(environ).database_url).migrate()
     print("tables of the control room: up to date")
     for line in make_buckets(environ["PREPARE_BUCKETS"].split()):

@@ -25,18 +25,32 @@ import polars as pl
 import psycopg2
 import sqlalchemy as sa
 from psycopg2.extras import execute_values
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from ml.errors import BundleDamaged, Conflict, InputError, NotFound, ServiceDown
-from ml.records import Answer, Decision, HistoryItem, HistoryPage, Promotion, Purpose, Upload, UploadStatus
+from ml.records import (
+    Answer,
+    ChampionsPage,
+    Decision,
+    HistoryItem,
+    HistoryPage,
+    Promotion,
+    Purpose,
+    Reign,
+    Upload,
+    UploadStatus,
+)
 
 HEAD = "0001"  # newest revision in ml/migrations/versions; a test compares
 VERSION_TABLE = "control_room_revision"  # not Alembic's default: Airflow and MLflow use that one
 MIGRATION_LOCK = 7_270_001
 PROMOTION_LOCK = 7_270_002
+REQUEST_ROWS = 20_000  # no request is answered with more rows
 COPY_FROM = 50  # above this many rows COPY beats one INSERT with many values
 NO_HASH = "0" * 64
+MOVES = ("promote", "rollback")  # the actions that make a champion
+AUDIT_SCHEMA = "audit"  # where deploy/sealing.py moves what the application may only add to
 
 metadata = sa.MetaData()
 _Time = sa.DateTime(timezone=True)
@@ -167,7 +181,7 @@ class Store:
                 "keepalives_interval": 2,
                 "keepalives_count": 3,
                 "tcp_user_timeout": 10_000,
-                "options": "-c timezone=UTC",
+                "options": f"-c timezone=UTC -c search_path={AUDIT_SCHEMA},public",
             },
         )
         # SQLAlchemy's own ping costs a round trip at every use; an idle socket tells a lost server for nothing.
@@ -270,6 +284,27 @@ class Store:
         if row is None:
             raise NotFound(f"There is no prediction {prediction_id}.")
         return _history_item(row)
+
+    def prediction_context(self, prediction_id: int) -> list[HistoryItem]:
+        """The rows that were answered in the same request as this one, in their order; raises NotFound.
+
+        A request's rows are written at once, so they lie close together: only those around it are looked at.
+        """
+        one = self.prediction(prediction_id)
+        near = predictions.c.prediction_id.between(prediction_id - REQUEST_ROWS, prediction_id + REQUEST_ROWS)
+        same = sa.and_(near, predictions.c.request_id == one.request_id, predictions.c.created_at == one.created_at)
+        query = _history_query().where(same).order_by(predictions.c.prediction_id)
+        with self._begin() as connection:
+            return [_history_item(row) for row in connection.execute(query).mappings()]
+
+    def named_by_predictions(self, versions: Sequence[str]) -> frozenset[str]:
+        """Which of these versions have answered something that is in the log; one look into an index each."""
+        if not versions:
+            return frozenset()
+        asked = sa.func.unnest(sa.cast(list(versions), ARRAY(sa.Text))).table_valued("version")
+        used = sa.exists().where(predictions.c.model_version == asked.c.version)
+        with self._begin() as connection:
+            return frozenset(connection.scalars(sa.select(asked.c.version).where(used)))
 
     def upsert_actuals(self, frame: pl.DataFrame, data_version: str = "") -> int:
         """Insert or correct what really sold; returns the number of rows that are new or changed.
@@ -392,9 +427,13 @@ class Store:
 
     def champion(self) -> str | None:
         """The version that the audit says is champion."""
-        with self._begin() as connection:
-            last = _last_move(connection)
+        last = self.last_move()
         return None if last is None else last.version
+
+    def last_move(self) -> Promotion | None:
+        """The audit row that made the present champion."""
+        with self._begin() as connection:
+            return _last_move(connection)
 
     def promotions(self, limit: int = 200) -> list[Promotion]:
         """The audit, newest first."""
@@ -412,39 +451,87 @@ class Store:
         decision: Decision | None = None,
         action: Literal["promote", "rollback", "reject"] = "promote",
         move: Callable[[], object] = lambda: None,
+        once: bool = False,
     ) -> Promotion:
         """Move the champion alias and write the audit row, as one step under a lock.
 
-        ``move`` does the moving while the lock is held; if it raises, nothing is recorded. Promoting what is already
-        champion moves again and returns the row that made it so: a retried step leaves one row.
+        The row is written, then ``move`` moves the alias, then the row is committed: until then nothing has happened,
+        and :meth:`settle` puts an alias back that a killed process has moved. If ``move`` raises, nothing is recorded.
+        Promoting what is already champion moves again and returns the row that made it so: a retried step leaves one
+        row. With ``once`` a version that was promoted before is not promoted again: a late retry does not undo what
+        was decided after it.
 
         Raises
         ------
         Conflict
-            The champion is no longer ``expected_previous``: someone else was faster.
+            The champion is no longer ``expected_previous``: someone else was faster. Or the version is retired.
+        """
+        with self._locked() as connection:
+            last = _last_move(connection)
+            if action in MOVES:
+                known = _already(connection, last, version, once)
+                if known is not None:
+                    if last is not None and last.version == version:
+                        move()
+                    return known
+                _refuse_retired(connection, version)
+                if last is not None:
+                    _refuse_stale(last, expected_previous)
+            previous = expected_previous if last is None else last.version
+            made = _added(connection, action, version, previous, actor, reason, decision)
+            if action in MOVES:
+                move()
+            return made
+
+    def settle(self, seen: Callable[[], str | None], move: Callable[[str], object]) -> tuple[str | None, str] | None:
+        """Put the alias back to what the audit says, which is the truth; returns (was, is now) if it had to.
+
+        ``seen`` says where the alias is, ``move`` moves it; both under the lock. While somebody else holds the lock
+        the alias is on its way, and nothing is done.
         """
         with self._begin() as connection:
+            if not connection.scalar(sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": PROMOTION_LOCK}):
+                return None
+            last, found = _last_move(connection), seen()
+            if last is None or last.version == found:
+                return None
+            move(last.version)
+            return found, last.version
+
+    def retire(self, version: str, *, actor: str, reason: str) -> Promotion:
+        """Note in the audit that the files of a version are given up; from now on it cannot be promoted.
+
+        Done again it returns the row that is there. Raises Conflict for the champion.
+        """
+        with self._locked() as connection:
+            last, known = _last_move(connection), _retirement(connection, version)
+            if known is not None:
+                return known
+            if last is not None and last.version == version:
+                raise Conflict(f"Version {version} is the champion: it cannot be retired.", version=version)
+            return _added(connection, "retire", version, None, actor, reason, None)
+
+    @contextmanager
+    def _locked(self) -> Iterator[sa.Connection]:
+        """A transaction that holds the lock of the audit."""
+        with self._begin() as connection:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": PROMOTION_LOCK})
-            last = _last_move(connection)
-            if action != "reject" and last is not None:
-                if last.version == version:
-                    move()
-                    return last
-                _refuse_stale(last, expected_previous)
-            row = _chained(
-                connection,
-                at=dt.datetime.now(dt.UTC),
-                action=action,
-                version=version,
-                previous=expected_previous if last is None else last.version,
-                actor=actor,
-                reason=reason,
-                decision=None if decision is None else json.loads(decision.model_dump_json()),
-            )
-            inserted = connection.execute(sa.insert(promotions).values(**row).returning(promotions)).mappings().one()
-            if action != "reject":
-                move()
-            return _promotion(inserted)
+            yield connection
+
+    def champions(self, *, limit: int = 100, cursor: str | None = None) -> ChampionsPage:
+        """Who was champion when, by whom and why, newest first; ``cursor`` as in :meth:`history`."""
+        after = promotions.c.at.label("since")
+        until = sa.func.lead(promotions.c.at).over(order_by=promotions.c.promotion_id).label("until")
+        moves = sa.select(promotions, after, until).where(promotions.c.action.in_(MOVES)).subquery()
+        query = sa.select(moves).order_by(moves.c.promotion_id.desc()).limit(limit + 1)
+        if cursor is not None:
+            query = query.where(moves.c.promotion_id < read_cursor(cursor))
+        with self._begin() as connection:
+            found = connection.execute(query).mappings().all()
+        items = tuple(_reign(row) for row in found[:limit])
+        return ChampionsPage(
+            items=items, next_cursor=_make_cursor(items[-1].promotion_id) if len(found) > limit else None
+        )
 
     def rollback_target(self) -> str:
         """The version that was champion before the present one was promoted; raises Conflict when there is none."""
@@ -475,7 +562,11 @@ def upgrade(connection: sa.Connection, revision: str = "head") -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
+    # New tables are the application's own; deploy/sealing.py's function then takes those that are only added to.
+    connection.execute(sa.text(f"SET LOCAL search_path = public, {AUDIT_SCHEMA}"))
     command.upgrade(config, revision)
+    if connection.scalar(sa.text(f"SELECT to_regprocedure('{AUDIT_SCHEMA}.seal()') IS NOT NULL")):
+        connection.execute(sa.text(f"SELECT {AUDIT_SCHEMA}.seal()"))
 
 
 @contextmanager
@@ -626,19 +717,44 @@ def _promotion(row: sa.RowMapping) -> Promotion:
 
 
 def _last_move(connection: sa.Connection) -> Promotion | None:
-    query = sa.select(promotions).where(promotions.c.action != "reject").order_by(promotions.c.promotion_id.desc())
-    row = connection.execute(query.limit(1)).mappings().one_or_none()
-    return None if row is None else _promotion(row)
+    return _newest(connection, promotions.c.action.in_(MOVES))
 
 
 def _made_champion(connection: sa.Connection, version: str) -> Promotion | None:
-    query = (
-        sa.select(promotions)
-        .where(promotions.c.action == "promote", promotions.c.version == version)
-        .order_by(promotions.c.promotion_id.desc())
-    )
-    row = connection.execute(query.limit(1)).mappings().one_or_none()
+    return _newest(connection, promotions.c.action == "promote", promotions.c.version == version)
+
+
+def _retirement(connection: sa.Connection, version: str) -> Promotion | None:
+    return _newest(connection, promotions.c.action == "retire", promotions.c.version == version)
+
+
+def _newest(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> Promotion | None:
+    query = sa.select(promotions).where(*where).order_by(promotions.c.promotion_id.desc()).limit(1)
+    row = connection.execute(query).mappings().one_or_none()
     return None if row is None else _promotion(row)
+
+
+def _already(connection: sa.Connection, last: Promotion | None, version: str, once: bool) -> Promotion | None:
+    """The row by which this version is champion; with ``once`` also the one by which it has been."""
+    if last is not None and last.version == version:
+        return last
+    return _made_champion(connection, version) if once else None
+
+
+def _reign(row: sa.RowMapping) -> Reign:
+    decision = row["decision"] or {}
+    names = (name for name in Reign.model_fields if name in row)
+    return Reign(**{name: row[name] for name in names}, verdict=decision.get("verdict"), gain=decision.get("gain"))
+
+
+def _refuse_retired(connection: sa.Connection, version: str) -> None:
+    gone = _retirement(connection, version)
+    if gone is not None:
+        raise Conflict(
+            f"The files of version {version} were given up at {gone.at:%Y-%m-%d %H:%M} UTC ({gone.reason}): "
+            "promote a version that is kept, or train anew.",
+            version=version,
+        )
 
 
 def _refuse_stale(last: Promotion, expected: str | None) -> None:
@@ -656,6 +772,29 @@ def _audit_hash(row: dict[str, Any]) -> str:
     names = ("action", "version", "previous", "actor", "reason", "decision", "prev_hash")
     content = {name: row[name] for name in names} | {"at": row["at"].astimezone(dt.UTC).isoformat()}
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _added(
+    connection: sa.Connection,
+    action: str,
+    version: str,
+    previous: str | None,
+    actor: str,
+    reason: str,
+    decision: Decision | None,
+) -> Promotion:
+    """One more row at the end of the chain."""
+    row = _chained(
+        connection,
+        at=dt.datetime.now(dt.UTC),
+        action=action,
+        version=version,
+        previous=previous,
+        actor=actor,
+        reason=reason,
+        decision=None if decision is None else json.loads(decision.model_dump_json()),
+    )
+    return _promotion(connection.execute(sa.insert(promotions).values(**row).returning(promotions)).mappings().one())
 
 
 def _chained(connection: sa.Connection, **row: Any) -> dict[str, Any]:

@@ -28,7 +28,8 @@ from ml.settings import load_settings
 from ml.store import Store
 
 WAIT_SECONDS = 120.0
-PASSWORDS = {"control_room": "APP_DB_PASSWORD", "mlflow": "MLFLOW_DB_PASSWORD", "airflow": "AIRFLOW_DB_PASSWORD"}
+APPLICATION = "APP_DB_PASSWORD"
+PASSWORDS = {"control_room": APPLICATION, "mlflow": "MLFLOW_DB_PASSWORD", "airflow": "AIRFLOW_DB_PASSWORD"}
 SECRETS = (
     *PASSWORDS.values(),
     "PGPASSWORD",
@@ -86,7 +87,7 @@ def make_databases(passwords: Mapping[str, str], seconds: float = WAIT_SECONDS) 
     return [f"database {name}: there, with its role" for name in passwords]
 
 
-def seal_audit(application: str = "control_room") -> str:
+def seal_audit(application: str) -> str:
     """The application may add to its audit and read it, nothing else."""
     connection = psycopg2.connect(f"dbname={application}")
     try:
@@ -139,7 +140,7 @@ def prepare(environ: Mapping[str, str]) -> None:
     refuse_examples(environ)
     for line in make_databases({role: environ[name] for role, name in PASSWORDS.items()}):
         print(line)
-    print(seal_audit())
+    print(seal_audit(next(role for role, name in PASSWORDS.items() if name == APPLICATION)))
     Store(load_settings(environ).database_url).migrate()
     print("tables of the control room: up to date")
     for line in make_buckets(environ["PREPARE_BUCKETS"].split()):

@@ -14,6 +14,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from ml.context import Context, Json, log
 from ml.errors import ControlRoomError
@@ -27,7 +28,9 @@ STEPS: dict[str, dict[str, str]] = {
         "validate": "ml.etl:validate",
         "clean": "ml.etl:clean",
         "split": "ml.etl:split",
+        "check": "ml.etl:check",
         "publish": "ml.etl:publish_snapshot",
+        "tidy": "ml.retention:tidy",
     },
     RETRAIN_DAG: {
         "snapshot": "ml.succession:snapshot",
@@ -40,10 +43,17 @@ STEPS: dict[str, dict[str, str]] = {
     },
 }
 
+# what runs at the start of every step: a killed promotion is put right before anybody reads who is champion
+BEFORE = {RETRAIN_DAG: "ml.succession:settle_quietly"}
+
 
 def step_of(dag_id: str, name: str) -> Callable[[Context], Json]:
     """The function of a step, importing its module only now."""
-    module, _, function = STEPS[dag_id][name].partition(":")
+    return _function(STEPS[dag_id][name])
+
+
+def _function(where: str) -> Callable[[Context], Any]:
+    module, _, function = where.partition(":")
     return getattr(importlib.import_module(module), function)
 
 
@@ -56,6 +66,8 @@ def run_step(dag_id: str, name: str, run_id: str, conf: Json) -> Json:
     context = Context(load_settings(), run_id, conf)
     begin = time.perf_counter()
     try:
+        if dag_id in BEFORE:
+            _function(BEFORE[dag_id])(context)
         result = step_of(dag_id, name)(context)
     except Exception as error:
         _mark_failed(context, dag_id, name, error)

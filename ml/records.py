@@ -399,7 +399,7 @@ class ModelReport(Record):
 
 
 class Promotion(Record):
-    """One audit row: who moved the champion alias, from what to what, why; or whose files were given up (``retire``)."""
+    """One audit row: who moved the champion alias, from what to what, why; ``retire``: whose files were given up."""
 
     promotion_id: int
     at: dt.datetime

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ml.errors import NotFound, ServiceDown
+from ml.errors import NotFound, Retired, ServiceDown
 from ml.records import MODEL_NAME, Decision, Evaluation, ModelInfo, ModelReport
 
 # A console or an API waits seconds for a registry, not MLflow's default of minutes.
@@ -27,6 +27,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 T = TypeVar("T")
 RUN_TAG = "control_room.run_id"
 EVALUATION, DECISION = "evaluation.json", "decision.json"
+RETIRED = "retired"  # tag of a version whose files are no longer kept: when they went
 INFO_TAGS = ("kind", "data_version", "trained_until", "verdict", "fingerprint")
 
 
@@ -66,9 +67,22 @@ class Registry:
             aliases = self._aliases()
         except NotFound:
             return []
-        found = self._call(lambda: self.client.search_model_versions(f"name='{self.name}'", max_results=200))
-        infos = [_info(item, tuple(a for a, v in aliases.items() if v == str(item.version))) for item in found]
+        infos = [_info(item, tuple(a for a, v in aliases.items() if v == str(item.version))) for item in self._all()]
         return sorted(infos, key=lambda info: int(info.version), reverse=True)
+
+    def _all(self) -> Iterator[Any]:
+        """Every version; MLflow hands them out in pages."""
+        token = None
+        while True:
+            page = self._call(
+                lambda t=token: self.client.search_model_versions(  # type: ignore[misc]
+                    f"name='{self.name}'", max_results=200, page_token=t
+                )
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
 
     def _aliases(self) -> dict[str, str]:
         model = self._call(lambda: self.client.get_registered_model(self.name))
@@ -127,9 +141,21 @@ class Registry:
             return Path(path).read_text()
 
     def download(self, version: str, folder: Path) -> Path:
-        """Fetch the bundle of a version into ``folder`` (replaced whole); returns ``folder``."""
+        """Fetch the bundle of a version into ``folder`` (replaced whole); returns ``folder``.
+
+        Raises
+        ------
+        Retired
+            Its files are no longer kept.
+        """
         import mlflow
 
+        gone = self.version(version).retired_at
+        if gone is not None:
+            raise Retired(
+                f"The files of version {version} are not kept since {gone:%Y-%m-%d %H:%M} UTC: choose a newer one.",
+                version=version,
+            )
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -142,6 +168,15 @@ class Registry:
             shutil.rmtree(folder, ignore_errors=True)
             Path(got).rename(folder)
         return folder
+
+    def free(self, version: str) -> None:
+        """Delete the files of a version and tag it; its run, metrics and evidence stay. Done again it does no harm."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        source = self._call(lambda: self.client.get_model_version_download_uri(self.name, version))
+        place = get_artifact_repository(source, tracking_uri=self.url, registry_uri=self.url)
+        self._call(place.delete_artifacts)
+        self.tag(version, **{RETIRED: dt.datetime.now(dt.UTC).isoformat(timespec="seconds")})
 
     # -- writing
 
@@ -254,4 +289,5 @@ def _info(item: Any, aliases: tuple[str, ...]) -> ModelInfo:
         metrics={k.removeprefix("metric."): float(v) for k, v in tags.items() if k.startswith("metric.")},
         params={k.removeprefix("param."): v for k, v in tags.items() if k.startswith("param.")},
         verdict=tags.get("verdict"),
+        retired_at=dt.datetime.fromisoformat(tags[RETIRED]) if RETIRED in tags else None,
     )

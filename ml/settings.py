@@ -79,7 +79,8 @@ class Settings(BaseModel):
     keep_models: int = Field(
         10,
         ge=1,
-        description="Newest model versions whose files are kept; the champion, the one before it and all that predictions name stay.",
+        description="Newest models whose files are kept, beside the champion, the one before and all that "
+        "predictions name.",
     )
     upload_limit_mb: int = Field(512, ge=1, description="Largest file that may be uploaded, in megabytes.")
     demo: bool = Field(True, description="Load the demo chain and train a champion at the first start.")

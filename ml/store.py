@@ -511,6 +511,12 @@ class Store:
                 raise Conflict(f"Version {version} is the champion: it cannot be retired.", version=version)
             return _added(connection, "retire", version, None, actor, reason, None)
 
+    def retired_versions(self) -> frozenset[str]:
+        """The versions whose files the audit says are given up."""
+        with self._begin() as connection:
+            found = connection.scalars(sa.select(promotions.c.version).where(promotions.c.action == "retire"))
+            return frozenset(found)
+
     @contextmanager
     def _locked(self) -> Iterator[sa.Connection]:
         """A transaction that holds the lock of the audit."""

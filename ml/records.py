@@ -398,6 +398,49 @@ class ModelReport(Record):
     decision: Decision | None
 
 
+AdviceCode = Literal[
+    "no_champion", "live_accuracy", "live_few", "drift", "data_changed", "new_rows", "age", "small_gains"
+]
+AdviceWeight = Literal["strong", "weak", "none", "against"]
+BlockerCode = Literal[
+    "no_data", "run_active", "paused", "airflow_away", "checks_failed", "unchanged_data", "few_new_rows"
+]
+
+
+class AdviceReason(Record):
+    """One fact that was weighed, with its numbers (shares, not percent); ``none``: it does not ask for retraining."""
+
+    code: AdviceCode
+    weight: AdviceWeight
+    facts: dict[str, float | int | str] = Field(default_factory=dict)
+
+
+class AdviceBlocker(Record):
+    """What is in the way of a retraining now, or makes it pointless."""
+
+    code: BlockerCode
+    facts: dict[str, float | int | str] = Field(default_factory=dict)
+
+
+class Advice(Record):
+    """Retrain or wait. ``wanted``: what the reasons alone ask for, also when something is in the way.
+
+    ``expected_gain``: mean reduction of WAPE by past retrainings, a share, 0 counted where the champion stayed; its
+    95 % interval where there were two or more. ``unknown`` names what could not be asked.
+    """
+
+    verdict: Literal["retrain", "wait", "blocked"]
+    wanted: bool
+    reasons: tuple[AdviceReason, ...] = ()
+    blockers: tuple[AdviceBlocker, ...] = ()
+    champion: str | None = None
+    expected_gain: float | None = None
+    expected_gain_low: float | None = None
+    expected_gain_high: float | None = None
+    past_retrains: int = 0
+    unknown: tuple[str, ...] = ()
+
+
 class Promotion(Record):
     """One audit row: who moved the champion alias, from what to what, why; ``retire``: whose files were given up."""
 

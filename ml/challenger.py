@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import math
 import tempfile
@@ -25,13 +26,13 @@ from ml.models import MONOTONE
 from ml.records import RETRAIN_DAG, Choice, Evaluation, Manifest, Recipe, Snapshot
 from ml.registry import EVALUATION
 from ml.splits import Split, default_blocks, rolling_origins
+from ml.studies import open_storage
 from ml.succession import seed_of, trials_of
 from ml.sums import Sums
-from ml.training import Data, Table, Tables, backtest, oldest_date, test_rows, train_until
+from ml.training import Data, Progress, Table, Tables, backtest, oldest_date, test_rows, train_until
 from ml.tuning import SAMPLE, Trial, score, tune, tuning_split
 
 COMPARABLE = 0.5  # a champion that knows fewer of the stores or products is not the champion of this business
-TUNE_SECONDS = 900
 LEAST_ROWS = 28  # fewer before the fold that chooses, and neither trees nor a linear model know a month of weekdays
 NAIVE: tuple[Literal["seasonal_naive"], Literal["moving_average"]] = ("seasonal_naive", "moving_average")
 MONOTONE_COST = 0.01  # a larger error by up to this share is the price of what-if answers that are never upside down
@@ -52,7 +53,10 @@ def tune_model(c: Context) -> Json:
     else:
         best, trials = tune(
             data, tables, judge, blocks=blocks, trials=trials_of(c), seed=seed_of(c), metric=metric,
-            seconds=TUNE_SECONDS, progress=lambda text: log.info("%s", text),
+            seconds=float(c.option("tune_seconds", c.settings.tuning_seconds)),
+            progress=lambda text: log.info("%s", text),
+            count=lambda done, of: c.progress("trial", min(done + 1, of), of, done / of),
+            storage=open_storage(c.settings.database_url), name=c.run_id, data_version=found.data_version,
         )  # fmt: skip
         best, known = _constrained(best, str(c.option("monotone", "auto")), data, tables, judge, metric)
         recipe, errors = race(best, data, tables, judge, metric, known)
@@ -151,13 +155,25 @@ def backtest_models(c: Context) -> Json:
     splits = _splits(c, found)
     blocks = recipes["challenger"].blocks
     tables = Tables(data, blocks, _since(c, data, splits[0]))
-    rows = backtest(recipes, data, tables, splits, lambda text: log.info("%s", text))
+    rows = backtest(recipes, data, tables, splits, _fold_progress(c, blocks, len(splits)))
     evaluation = evaluate(rows, list(recipes), found.data_version)
     evaluation = evaluation.model_copy(update={"choice": Choice.model_validate(c.json("choice.json"))})
     c.put("backtest.parquet", rows)
     c.put("evaluation.json", json.loads(evaluation.model_dump_json()))
     metrics = _metrics(evaluation)
     return c.logged(RETRAIN_DAG, metrics, metrics=metrics, texts={EVALUATION: evaluation.model_dump_json(indent=1)})
+
+
+def _fold_progress(c: Context, blocks: tuple[int, ...], folds: int) -> Progress:
+    """Counts the folds as :func:`ml.training.backtest` begins them: all of one block, then of the next."""
+    begun = itertools.count()
+
+    def tell(text: str) -> None:
+        number = next(begun)
+        log.info("%s", text)
+        c.progress("fold", number % folds + 1, folds, number / (folds * len(blocks)), ahead=blocks[number // folds])
+
+    return tell
 
 
 def _contestants(c: Context) -> dict[str, Recipe]:

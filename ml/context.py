@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+import re
+import sys
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import polars as pl
 
+from ml.errors import ServiceDown
 from ml.lake import Lake, open_lake
+from ml.records import Progress
 from ml.registry import Registry
 from ml.settings import Settings
 from ml.store import Store
 
 log = logging.getLogger("ml.jobs")
 Json = dict[str, Any]
+PROGRESS = "progress.json"
+
+
+def run_folder(run_id: str) -> str:
+    """Where in the lake what a run hands from step to step lies."""
+    return "runs/" + "".join(c if c.isalnum() or c in "-_." else "_" for c in run_id)
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held at once, in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux: unlike getrusage, not that of the process it was forked from
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        return int(found[1]) / 1024 if found else 0.0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 @dataclass(frozen=True)
@@ -25,6 +48,7 @@ class Context:
     settings: Settings
     run_id: str
     conf: Json
+    step: str = ""
 
     @cached_property
     def lake(self) -> Lake:
@@ -44,8 +68,7 @@ class Context:
         return store
 
     def key(self, name: str) -> str:
-        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in self.run_id)
-        return f"runs/{safe}/{name}"
+        return f"{run_folder(self.run_id)}/{name}"
 
     def put(self, name: str, value: Any) -> None:
         if isinstance(value, pl.DataFrame):
@@ -63,8 +86,22 @@ class Context:
         value = self.conf.get(name)
         return default if value in (None, "") else value
 
+    def progress(
+        self, unit: Literal["trial", "fold"], number: int, total: int, share: float, ahead: int | None = None
+    ) -> None:
+        """Say how far the step is, for a person who watches; a step never fails for that."""
+        now = Progress(
+            step=self.step, unit=unit, number=number, total=total, share=share, ahead=ahead, at=dt.datetime.now(dt.UTC)
+        )
+        try:
+            self.put(PROGRESS, now.model_dump(mode="json"))
+        except ServiceDown as error:
+            log.warning("The progress could not be shown: %s", error)
+
     def logged(self, experiment: str, result: Json, *, finish: bool = False, **what: Any) -> Json:
         """Log to the one MLflow run of this pipeline run (see Registry.log) and hand the result on."""
+        if self.step:
+            what["metrics"] = (what.get("metrics") or {}) | {f"peak_mb_{self.step}": peak_mb()}
         with self.registry.run(experiment, self.run_id, finish=finish) as mlflow_run:
             self.registry.log(mlflow_run, **what)
         return result

@@ -5,21 +5,25 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 from dataclasses import replace
 
 import polars as pl
 
 from ml import sources
 from ml.attributes import attach, merge_tables
-from ml.cleaning import BASE, Panel, make_panel, merge
+from ml.checks import Candidate, Published, check_data, refuse_errors
+from ml.cleaning import BASE, Panel, make_panel
 from ml.context import Context, Json, log
+from ml.drift import Learned, measure_drift
 from ml.encoding import encode, fit_encoding
-from ml.errors import InputError
-from ml.lake import ATTRIBUTES, publish
-from ml.records import ETL_DAG, Encoding, Snapshot
+from ml.errors import InputError, NotFound
+from ml.lake import ATTRIBUTES, current_snapshot, load_sales, publish, read_snapshot
+from ml.records import ETL_DAG, Drift, Encoding, Snapshot
 from ml.settings import Settings
 from ml.splits import rolling_origins
 
+SAME_BUSINESS = 0.5  # a champion that knows fewer of the series learned from another business: nothing to compare
 UNITS = {"D": "units/day", "W": "units/week"}
 
 
@@ -49,15 +53,13 @@ def validate(c: Context) -> Json:
     """Merge the accepted rows (later uploads win) and count what was left out of them."""
     collected = c.json("collect.json")
     uploads, tables = collected["uploads"], collected["attributes"]
-    frames = [c.lake.get_frame(f"accepted/{upload_id}.parquet") for upload_id in uploads]
-    merged, notes = merge(frames, uploads)
+    merged = sources.merge_uploads(c.lake, uploads)
     side, said = merge_tables([c.lake.get_frame(f"attributes/{name}.parquet") for name in tables], tables)
     rejected = sources.rejected_rows(c.lake, [*uploads, *tables])
-    c.put("merged.parquet", merged)
     c.put(ATTRIBUTES, side)
     c.put("rejected.parquet", rejected)
-    counts = {"rows_in": sum(f.height for f in frames), "rows_merged": merged.height, "rows_rejected": rejected.height}
-    c.put("validate.json", {"notes": [*notes, *said], **counts})
+    counts = {"rows_in": merged.rows_in, "rows_merged": merged.rows, "rows_rejected": rejected.height}
+    c.put("validate.json", {"notes": [*merged.notes, *said], "merged": merged.key, **counts})
     texts = {"rejected.csv": rejected.head(10_000).write_csv()} if rejected.height else {}
     return c.logged(ETL_DAG, counts, metrics=counts, texts=texts)
 
@@ -65,7 +67,7 @@ def validate(c: Context) -> Json:
 def clean(c: Context) -> Json:
     """Make the regular panel: frequency, periods without a row, inputs, closing days, attributes."""
     panel = make_panel(
-        c.frame("merged.parquet"),
+        c.lake.get_frame(c.json("validate.json")["merged"]),
         country=str(c.option("country", c.settings.country)).upper(),
         missing_days=c.option("missing_days", c.settings.missing_days),
     )
@@ -102,6 +104,70 @@ def split(c: Context) -> Json:
     counts = {"rows_train": train.height, "rows_test": test.height}
     c.put("split.json", {"split_date": origin, "horizon": horizon, "encoding": encoding.model_dump(), **counts})
     return c.logged(ETL_DAG, {"split_date": str(origin), **counts}, metrics=counts, params={"split_date": origin})
+
+
+def check(c: Context) -> Json:
+    """Look for what should not be published, and for drift from what the champion learned."""
+    panel, collected, counted = _panel(c), c.json("collect.json"), c.json("validate.json")
+    new = Candidate(
+        panel.frame,
+        c.lake.get_frame(counted["merged"], ("store", "product", "date", "sales")),
+        panel.frequency,
+        rows_rejected=counted["rows_rejected"],
+        today=dt.datetime.now(dt.UTC).date(),
+    )
+    found = check_data(new, _published(c, collected["uploads"]))
+    drift = _drift(c, panel)
+    known = {"checks": [item.model_dump() for item in found], "drift": drift.model_dump(mode="json")}
+    c.put("checks.json", known)
+    for item in found:
+        log.info("%s %s: %s", item.severity, item.code, item.message)
+    counts = {
+        f"checks_{level}": sum(item.severity == level for item in found) for level in ("error", "warning", "info")
+    }
+    texts = {"checks.json": json.dumps(known, indent=1)}
+    result = c.logged(ETL_DAG, dict(counts), metrics=counts | _drift_metrics(drift), texts=texts)
+    refuse_errors(found, anyway=bool(c.option("publish_anyway", False)))
+    moved = [item.feature for item in drift.features if item.level != "none"]
+    return result | {"drift": ", ".join(moved) or drift.note or "none"}
+
+
+def _published(c: Context, uploads: list[str]) -> Published | None:
+    """What the new data is compared with; nothing when real uploads take the demo's place."""
+    now = current_snapshot(c.lake)
+    if now is None or (sources.DEMO in now.sources) != (sources.DEMO in uploads):
+        return None
+    return Published(load_sales(c.lake, now, ("sales",)), now.frequency)
+
+
+def _drift(c: Context, panel: Panel) -> Drift:
+    champion = c.registry.alias("champion")
+    if champion is None:
+        return Drift(note="There is no champion yet.")
+    about = Drift(version=champion.version, data_version=champion.data_version)
+    try:
+        snapshot = read_snapshot(c.lake, champion.data_version)
+        learned = load_sales(c.lake, snapshot, (*BASE, *snapshot.regressors))
+    except NotFound:
+        return about.model_copy(update={"note": "What the champion learned from is no longer kept."})
+    if snapshot.frequency != panel.frequency or _share_known(learned, panel.frame) < SAME_BUSINESS:
+        return about.model_copy(update={"note": "The champion learned from another business."})
+    before = Learned(champion.version, champion.data_version, learned, snapshot.date_to)
+    return measure_drift(before, panel.frame, panel.frequency, panel.regressors)
+
+
+def _share_known(learned: pl.DataFrame, now: pl.DataFrame) -> float:
+    keys = ["store", "product"]
+    series = now.select(keys).unique()
+    return series.join(learned.select(keys).unique(), on=keys, how="semi").height / max(series.height, 1)
+
+
+def _drift_metrics(drift: Drift) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for item in drift.features:
+        name = re.sub(r"[^\w.-]", "_", item.feature)  # MLflow refuses other characters in names of metrics
+        found |= {f"drift_psi_{name}": item.psi, f"drift_distance_{name}": item.distance}
+    return found
 
 
 def publish_snapshot(c: Context) -> Json:
@@ -161,7 +227,7 @@ def _files(panel: Panel) -> tuple[str, ...]:
 
 def _snapshot(c: Context) -> Snapshot:
     panel, parts, checks = _panel(c), c.json("split.json"), c.json("validate.json")
-    collected = c.json("collect.json")
+    collected, judged = c.json("collect.json"), c.json("checks.json")
     files = {name: hashlib.sha256(c.lake.get(c.key(name))).hexdigest() for name in _files(panel)}
     frame = c.frame("train.parquet")
     first, last = _span(panel.frame)
@@ -195,4 +261,6 @@ def _snapshot(c: Context) -> Snapshot:
         sources=(*collected["uploads"], *collected["attributes"]),
         decisions=(*checks["notes"], *panel.decisions, f"train up to {parts['split_date']}, test after it"),
         files=files,
+        checks=judged["checks"],
+        drift=judged["drift"],
     )

@@ -1,7 +1,7 @@
 """Snapshots and files on a directory or on S3: the same keys, atomic writes, a pointer that is written last.
 
 Keys: ``raw/<upload_id>/…`` as received · ``accepted/<upload_id>.parquet`` and ``rejected/<upload_id>.parquet`` ·
-``attributes/<upload_id>.parquet`` (accepted tables of static attributes) ·
+``attributes/<upload_id>.parquet`` (accepted tables of static attributes) · ``merged/<hash>.parquet`` (uploads merged) ·
 ``snapshots/<data_version>/{train,test,series}.parquet``, ``attributes.parquet`` where there are any, and ``data.json``
 · ``snapshots/current.json`` (the pointer) · ``runs/<run_id>/…`` (hand-over between tasks) · ``exports/…``. No key
 contains ``//`` or is a prefix of another.
@@ -9,12 +9,14 @@ contains ``//`` or is a prefix of another.
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import os
 import tempfile
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,7 +30,10 @@ ATTRIBUTES = "attributes.parquet"
 
 
 class Blobs(Protocol):
-    """What a place to keep bytes must do. ``get`` raises NotFound, everything raises ServiceDown when away."""
+    """What a place to keep bytes must do. ``get`` raises NotFound, everything raises ServiceDown when away.
+
+    ``written``: the keys with when each was last written.
+    """
 
     url: str
 
@@ -36,6 +41,7 @@ class Blobs(Protocol):
     def get(self, key: str) -> bytes: ...
     def exists(self, key: str) -> bool: ...
     def list(self, prefix: str = "") -> list[str]: ...
+    def written(self, prefix: str = "") -> dict[str, dt.datetime]: ...
     def delete(self, key: str) -> None: ...
 
 
@@ -82,6 +88,13 @@ class DirectoryBlobs:
     def list(self, prefix: str = "") -> list[str]:
         found = (p.relative_to(self.root).as_posix() for p in self.root.rglob("*") if p.is_file())
         return sorted(key for key in found if key.startswith(prefix) and "/.put-" not in f"/{key}")
+
+    def written(self, prefix: str = "") -> dict[str, dt.datetime]:
+        found: dict[str, dt.datetime] = {}
+        for key in self.list(prefix):
+            with suppress(FileNotFoundError):  # another process may delete meanwhile
+                found[key] = dt.datetime.fromtimestamp(self._path(key).stat().st_mtime, dt.UTC)
+        return found
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
@@ -134,15 +147,18 @@ class S3Blobs:
         return True
 
     def list(self, prefix: str = "") -> list[str]:
+        return sorted(self.written(prefix))
+
+    def written(self, prefix: str = "") -> dict[str, dt.datetime]:
         start = f"{self.prefix}/{prefix}" if self.prefix else prefix
         cut = len(self.prefix) + 1 if self.prefix else 0
-        keys: list[str] = []
+        found: dict[str, dt.datetime] = {}
         token: dict[str, str] = {}
         while True:
             page = self._call("list_objects_v2", Prefix=start, **token)
-            keys += [item["Key"][cut:] for item in page.get("Contents", ())]
+            found |= {item["Key"][cut:]: item["LastModified"] for item in page.get("Contents", ())}
             if not page.get("IsTruncated"):
-                return sorted(keys)
+                return found
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def delete(self, key: str) -> None:
@@ -159,6 +175,7 @@ class Lake:
         self.get = blobs.get
         self.exists = blobs.exists
         self.list = blobs.list
+        self.written = blobs.written
         self.delete = blobs.delete
 
     def put_frame(self, key: str, frame: pl.DataFrame) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlparse
@@ -12,6 +14,7 @@ import polars as pl
 import requests
 
 from ml import demo
+from ml.cleaning import merge
 from ml.contract import Checked
 from ml.errors import FileRefused, NotFound, ServiceDown, TooLarge
 from ml.lake import Lake
@@ -23,6 +26,7 @@ from ml.store import Store
 log = logging.getLogger(__name__)
 DEMO = "demo"
 CHUNK = 1 << 20
+REPLACED = "rows were replaced by later uploads"
 
 
 def add_demo(lake: Lake, *, next_week: str | None, scale: float, today: dt.date) -> str:
@@ -171,6 +175,69 @@ def accepted_uploads(lake: Lake, store: Store | None, wanted: list[str]) -> list
     chosen = sorted(wanted or ids, key=lambda upload_id: (order.get(upload_id, ""), upload_id))
     real = [upload_id for upload_id in chosen if upload_id != DEMO]
     return chosen if wanted or not real else real
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Uploads made one table of one row per date, store and product; it lies in the lake at ``key``."""
+
+    key: str
+    rows: int
+    rows_in: int
+    notes: tuple[str, ...]
+
+
+def merge_uploads(lake: Lake, uploads: list[str]) -> Merged:
+    """Merge uploads in order, the last one winning per date, store and product; what was merged before is not again.
+
+    A merge is kept under the hash of its uploads' contents and order, so the next run adds to it the uploads that have
+    come since. With the same uploads nothing is merged at all.
+
+    Raises
+    ------
+    InputError
+        Some uploads have stores or products and others have none.
+    """
+    chain = _chain(lake, uploads)
+    known = next((n for n in range(len(uploads), 0, -1) if lake.exists(f"merged/{chain[n - 1]}.json")), 0)
+    if known < len(uploads):
+        _add_to_merge(lake, chain, known, uploads)
+    return _read_merge(lake, chain[-1])
+
+
+def _chain(lake: Lake, uploads: list[str]) -> list[str]:
+    """For each upload the hash of it and all before it."""
+    chain, digest = [], ""
+    for upload_id in uploads:
+        content = hashlib.sha256(lake.get(f"accepted/{upload_id}.parquet")).hexdigest()
+        digest = hashlib.sha256(f"{digest} {upload_id} {content}".encode()).hexdigest()[:24]
+        chain.append(digest)
+    return chain
+
+
+def _read_merge(lake: Lake, digest: str) -> Merged:
+    facts = lake.get_json(f"merged/{digest}.json")
+    return Merged(f"merged/{digest}.parquet", facts["rows"], facts["rows_in"], tuple(facts["notes"]))
+
+
+def _add_to_merge(lake: Lake, chain: list[str], known: int, uploads: list[str]) -> None:
+    """Merge the uploads after the first ``known`` into what is known of those; the facts are written last."""
+    frames = [lake.get_frame(f"accepted/{upload_id}.parquet") for upload_id in uploads[known:]]
+    names, notes = uploads[known:], []
+    rows_in = sum(frame.height for frame in frames)
+    if known:
+        before = _read_merge(lake, chain[known - 1])
+        log.info("%d of %d uploads were merged before", known, len(uploads))
+        frames, names = [lake.get_frame(before.key), *frames], ["the uploads before", *names]
+        rows_in, notes = rows_in + before.rows_in, list(before.notes)
+    merged, said = merge(frames, names)
+    replaced = rows_in - merged.height
+    # One count for all uploads, however many runs it took to merge them.
+    notes = [note for note in (*notes, *said) if not note.endswith(REPLACED)]
+    notes += [f"{replaced} {REPLACED}"] if replaced else []
+    lake.put_frame(f"merged/{chain[-1]}.parquet", merged)
+    facts = {"uploads": uploads, "rows": merged.height, "rows_in": rows_in, "notes": list(dict.fromkeys(notes))}
+    lake.put_json(f"merged/{chain[-1]}.json", facts)
 
 
 def _acceptance_order(store: Store | None, purpose: Purpose = "training") -> dict[str, str]:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+import json
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import optuna
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import TrialState
 
 from ml.evaluation import rmspe, wape
 from ml.models import Model
 from ml.records import Recipe
 from ml.splits import Split
+from ml.studies import open_study
 from ml.training import Data, Progress, Table, test_rows, train_until
 
+log = logging.getLogger("ml.jobs")
 Metric = Literal["wape", "rmspe"]
 CLOSE = 0.005  # share of the best value; refitting one recipe with another seed moves it by about as much
 SAMPLE = 60_000  # rows per trial: more change the order of the candidates little and cost minutes
@@ -105,6 +111,10 @@ def tune(
     metric: Metric = "wape",
     seconds: float | None = None,
     progress: Progress = lambda _: None,
+    count: Callable[[int, int], None] = lambda done, of: None,
+    storage: BaseStorage | None = None,
+    name: str = "search",
+    data_version: str = "",
 ) -> tuple[Recipe, list[Trial]]:
     """Search for the best recipe of boosted trees; the first trial is ``KNOWN_GOOD``.
 
@@ -115,7 +125,13 @@ def tune(
     trials
         0 returns ``KNOWN_GOOD`` without a search.
     seconds
-        Stop starting trials after this long.
+        Stop starting trials after this long, of all attempts together; the first trial runs in any case.
+    progress, count
+        Told in words, and how many trials are done, of how many.
+    storage, name, data_version
+        Where the study is kept and what it is called. A search of the same name over the same data that was killed
+        goes on where it was: what is suggested follows from the seed and the trials before, so it ends as if nothing
+        had happened.
     """
     rows = data.panel.height
     start = known_good(metric, rows)
@@ -128,18 +144,51 @@ def tune(
         # The longest block decides alone: it answers most of the horizon and halves the time.
         candidate = recipe(suggest(trial, metric, rows)).model_copy(update={"blocks": blocks[-1:]})
         value = score(train_until(candidate, data, tables, split.origin, limit=SAMPLE), data, tables, split, metric)
-        progress(f"trial {trial.number + 1} of {trials}: {metric} {value:.4f}")
+        progress(f"trial {len(_complete(study)) + 1} of {trials}: {metric} {value:.4f}")
         return value
 
     if trials <= 0:
         return recipe(start), []
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5))
-    study.enqueue_trial({k: v for k, v in start.items() if k not in ("max_bin", "centre")})
-    study.optimize(objective, n_trials=trials, timeout=seconds)
-    done = [Trial(t.number, float(t.value), dict(t.params)) for t in study.trials if t.value is not None]
+    purpose = json.dumps([data_version, rows, metric, seed, blocks, str(split.origin), str(split.end), start])
+    study = open_study(storage or InMemoryStorage(), name, purpose)
+    first = {k: v for k, v in start.items() if k not in ("max_bin", "centre")}
+    _search(study, objective, first, trials, seconds, seed, count)
+    done = [Trial(n, float(t.value or 0.0), dict(t.params)) for n, t in enumerate(_complete(study))]
     best = cheapest_of_the_best(done)
     return recipe(best.params | {"max_bin": KNOWN_GOOD["max_bin"]}), done
+
+
+def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _search(
+    study: optuna.Study,
+    objective: Callable[[optuna.Trial], float],
+    first: dict[str, float | int | str],
+    trials: int,
+    seconds: float | None,
+    seed: int,
+    count: Callable[[int, int], None],
+) -> None:
+    """Run the trials that the study still lacks, one at a time."""
+    done = _complete(study)
+    if done:
+        log.info("the search goes on after trial %d of %d", len(done), trials)
+    spent = sum((trial.duration or dt.timedelta()).total_seconds() for trial in done)
+    for number in range(len(done), trials):
+        if number and seconds is not None and spent >= seconds:
+            log.info("%.0f s are spent: no trial after %d of %d", spent, number, trials)
+            return
+        count(number, trials)
+        if number == 0:
+            study.enqueue_trial(first)
+        # One sampler per trial: after a restart a single one would draw again what it has drawn before.
+        study.sampler = optuna.samplers.TPESampler(seed=seed + number, n_startup_trials=5, constant_liar=False)
+        trial = study.ask()
+        told = study.tell(trial, objective(trial))
+        spent += (told.duration or dt.timedelta()).total_seconds()
+    count(trials, trials)
 
 
 def cheapest_of_the_best(trials: list[Trial]) -> Trial:

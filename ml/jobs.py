@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ml.context import Context, Json, log
+from ml.context import Context, Json, log, peak_mb
 from ml.errors import ControlRoomError
 from ml.records import ETL_DAG, RETRAIN_DAG
 from ml.settings import load_settings
@@ -63,7 +63,7 @@ def run_step(dag_id: str, name: str, run_id: str, conf: Json) -> Json:
     A failing step marks the MLflow run of the pipeline failed (when MLflow answers) and raises.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    context = Context(load_settings(), run_id, conf)
+    context = Context(load_settings(), run_id, conf, name)
     begin = time.perf_counter()
     try:
         if dag_id in BEFORE:
@@ -72,7 +72,8 @@ def run_step(dag_id: str, name: str, run_id: str, conf: Json) -> Json:
     except Exception as error:
         _mark_failed(context, dag_id, name, error)
         raise
-    log.info("%s took %.1f s: %s", name, time.perf_counter() - begin, json.dumps(result, default=str))
+    took, said = time.perf_counter() - begin, json.dumps(result, default=str)
+    log.info("%s took %.1f s and at most %.0f MB: %s", name, took, peak_mb(), said)
     return result
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 from ml.context import Context, Json, log
 from ml.errors import Conflict, ControlRoomError, ServiceDown
 from ml.lake import require_snapshot
-from ml.promotion import decide
+from ml.promotion import Rules, decide
 from ml.records import RETRAIN_DAG, Decision, Evaluation, ModelInfo, Promotion, Recipe
 from ml.registry import DECISION, Registry
 from ml.retirement import retire_old
@@ -25,6 +25,7 @@ from ml.settings import Settings
 from ml.store import Store
 
 CONFIRM_SECONDS = 90
+RULES = ("min_gain", "confidence", "max_segment_loss", "coverage_band")  # what a run may set; the DAG has a Param each
 JUDGED_AGAIN = 3  # how often a challenger that others overtook is put before the gate anew
 REPAIR = "repair"  # stands as actor in the audit where a champion was found that no row explains
 
@@ -34,7 +35,10 @@ def snapshot(c: Context) -> Json:
     found = require_snapshot(c.lake, c.conf.get("data_version"))
     c.put("snapshot.json", {"data_version": found.data_version})
     facts = {"data_version": found.data_version, "rows": found.rows, "date_to": str(found.date_to)}
-    return c.logged(RETRAIN_DAG, facts, params=facts | {"seed": seed_of(c), "trials": trials_of(c)})
+    champion = c.registry.alias("champion")
+    unchanged = champion is not None and champion.data_version == found.data_version
+    c.logged(RETRAIN_DAG, facts, params=facts | {"seed": seed_of(c), "trials": trials_of(c)})
+    return facts | {"unchanged": unchanged}
 
 
 def decide_promotion(c: Context) -> Json:
@@ -47,6 +51,7 @@ def decide_promotion(c: Context) -> Json:
         challenger=Recipe.model_validate(c.json("recipe.json")),
         foreign=champion["known"] if champion["version"] else None,
         policy=c.option("policy", c.settings.promotion_policy),
+        rules=rules_of(c),
     )
     version = c.json("challenger.json")["version"]
     c.put("decision.json", json.loads(decision.model_dump_json()))
@@ -242,3 +247,9 @@ def seed_of(c: Context) -> int:
 
 def trials_of(c: Context) -> int:
     return int(c.option("trials", c.settings.tuning_trials))
+
+
+def rules_of(c: Context) -> Rules:
+    """The gate's bounds, those of this run before the usual ones."""
+    asked: Json = {name: float(c.conf[name]) for name in RULES if c.conf.get(name) is not None}
+    return Rules(**asked)

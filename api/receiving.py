@@ -94,10 +94,15 @@ def accepted(services: Services, upload_id: str) -> Upload:
 
 
 def rejected_file(services: Services, upload_id: str, format: Literal["csv", "xlsx"]) -> bytes:
-    """The rows left out, with reasons, as they are now read."""
-    upload = services.store.upload(upload_id)
-    checked = _checked(services, upload)
-    return rejected_csv(checked) if format == "csv" else rejected_xlsx(checked)
+    """The rows left out, with reasons, as they are now read; as they were at acceptance when the file is gone."""
+    upload, kept = services.store.upload(upload_id), f"rejected/{upload_id}.parquet"
+    if not services.lake.list(f"raw/{upload_id}/") and services.lake.exists(kept):
+        return rejected_table(services.lake.get_frame(kept), format)
+    return rejected_table(_checked(services, upload).rejected, format)
+
+
+def rejected_table(rows: pl.DataFrame, format: Literal["csv", "xlsx"]) -> bytes:
+    return rejected_csv(rows) if format == "csv" else rejected_xlsx(rows)
 
 
 def _checked(services: Services, upload: Upload) -> Checked:

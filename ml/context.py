@@ -14,7 +14,7 @@ from typing import Any, Literal
 import polars as pl
 
 from ml.errors import ServiceDown
-from ml.lake import Lake, open_lake
+from ml.lake import PROGRESS, Lake, open_lake, run_folder
 from ml.records import Progress
 from ml.registry import Registry
 from ml.settings import Settings
@@ -22,12 +22,6 @@ from ml.store import Store
 
 log = logging.getLogger("ml.jobs")
 Json = dict[str, Any]
-PROGRESS = "progress.json"
-
-
-def run_folder(run_id: str) -> str:
-    """Where in the lake what a run hands from step to step lies."""
-    return "runs/" + "".join(c if c.isalnum() or c in "-_." else "_" for c in run_id)
 
 
 def peak_mb() -> float:

@@ -775,17 +775,17 @@ def _as_plain_text(frame: pl.DataFrame) -> pl.DataFrame:
     return safe.rename({name: f"'{name}" for name in safe.columns if pl.Series([name]).str.contains(starts)[0]})
 
 
-def rejected_csv(checked: Checked) -> bytes:
-    """The left-out rows with their reasons as CSV: UTF-8 with a byte order mark, formulas made text."""
-    return b"\xef\xbb\xbf" + _as_plain_text(checked.rejected).write_csv().encode()
+def rejected_csv(rejected: pl.DataFrame) -> bytes:
+    """Left-out rows with their reasons as CSV: UTF-8 with a byte order mark, formulas made text."""
+    return b"\xef\xbb\xbf" + _as_plain_text(rejected).write_csv().encode()
 
 
-def rejected_xlsx(checked: Checked) -> bytes:
-    """The left-out rows with their reasons as XLSX; every cell but the row number is text."""
+def rejected_xlsx(rejected: pl.DataFrame) -> bytes:
+    """Left-out rows with their reasons as XLSX; every cell but the row number is text."""
     target = io.BytesIO()
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     book = xlsxwriter.Workbook(target, {**options, "strings_to_numbers": False})
-    safe = _as_plain_text(checked.rejected)
+    safe = _as_plain_text(rejected)
     bold = book.add_format({"bold": True})
     for start in range(0, max(1, safe.height), SHEET_ROWS):
         sheet = book.add_worksheet(f"rows {start // SHEET_ROWS + 1}")

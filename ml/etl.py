@@ -18,7 +18,7 @@ from ml.context import Context, Json, log
 from ml.drift import Learned, measure_drift
 from ml.encoding import encode, fit_encoding
 from ml.errors import InputError, NotFound
-from ml.lake import ATTRIBUTES, current_snapshot, load_sales, publish, read_snapshot
+from ml.lake import ATTRIBUTES, REJECTED, current_snapshot, load_sales, publish, read_snapshot
 from ml.records import ETL_DAG, Drift, Encoding, Snapshot
 from ml.settings import Settings
 from ml.splits import rolling_origins
@@ -57,7 +57,7 @@ def validate(c: Context) -> Json:
     side, said = merge_tables([c.lake.get_frame(f"attributes/{name}.parquet") for name in tables], tables)
     rejected = sources.rejected_rows(c.lake, [*uploads, *tables])
     c.put(ATTRIBUTES, side)
-    c.put("rejected.parquet", rejected)
+    c.put(REJECTED, rejected)
     counts = {"rows_in": merged.rows_in, "rows_merged": merged.rows, "rows_rejected": rejected.height}
     c.put("validate.json", {"notes": [*merged.notes, *said], "merged": merged.key, **counts})
     texts = {"rejected.csv": rejected.head(10_000).write_csv()} if rejected.height else {}

@@ -27,6 +27,7 @@ from ml.records import Snapshot
 
 CURRENT = "snapshots/current.json"
 ATTRIBUTES = "attributes.parquet"
+PROGRESS, REJECTED = "progress.json", "rejected.parquet"  # of a run
 
 
 class Blobs(Protocol):
@@ -217,6 +218,11 @@ def open_lake(url: str) -> Lake:
     if url.startswith("s3://"):
         return Lake(S3Blobs(url))
     return Lake(DirectoryBlobs(Path(url.removeprefix("file://")).absolute()))
+
+
+def run_folder(run_id: str) -> str:
+    """Where what a run of a pipeline hands from step to step lies."""
+    return "runs/" + "".join(c if c.isalnum() or c in "-_." else "_" for c in run_id)
 
 
 def current_snapshot(lake: Lake) -> Snapshot | None:

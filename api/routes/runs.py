@@ -7,13 +7,17 @@ import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.deps import DagId, RunId, ServicesDep
+from api.deps import DagId, RunId, ServicesDep, Table
 from api.openapi import json_body
+from api.receiving import rejected_table
+from api.routes.uploads import attachment
 from api.services import Services
 from api.strict import body_of
-from ml.records import ETL_DAG, RETRAIN_DAG, Run
+from ml.errors import NotFound, ServiceDown
+from ml.lake import PROGRESS, REJECTED, Lake, run_folder
+from ml.records import ETL_DAG, RETRAIN_DAG, Progress, Run
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
@@ -52,7 +56,31 @@ def runs(services: ServicesDep, dag_id: DagId) -> Runs:
 
 @router.get("/runs/{dag_id}/{run_id}", summary="One run with its tasks")
 def run(services: ServicesDep, dag_id: DagId, run_id: RunId) -> Run:
-    return services.airflow.run(dag_id, run_id)
+    """`progress` counts the trials or folds of the step that is running, where it has any."""
+    found = services.airflow.run(dag_id, run_id)
+    return found.model_copy(update={"progress": _progress(services.lake, found)}) if found.active else found
+
+
+@router.get(
+    "/runs/process_etl_sales_data/{run_id}/rejected",
+    summary="The rows that a run left out of all its uploads, with reasons",
+    response_class=Response,
+)
+def rejected(services: ServicesDep, run_id: RunId, format: Table = "csv") -> Response:
+    """404 before its step `validate` has ended, and once the run is no longer kept."""
+    rows = services.lake.get_frame(f"{run_folder(run_id)}/{REJECTED}")
+    return attachment(rejected_table(rows, format), "rejected", format)
+
+
+def _progress(lake: Lake, run: Run) -> Progress | None:
+    running = next((task.task_id for task in run.tasks if task.state == "running"), None)
+    if running is None:
+        return None
+    try:
+        told = Progress.model_validate(lake.get_json(f"{run_folder(run.run_id)}/{PROGRESS}"))
+    except (NotFound, ServiceDown, ValidationError):
+        return None  # how far a step is adds to an answer; it never costs one
+    return told if told.step == running else None
 
 
 def _started(services: Services, dag_id: str, asked: RunRequest, response: Response) -> Run:

@@ -83,14 +83,15 @@ def accept(services: ServicesDep, upload_id: UploadId) -> Upload:
 
 @router.get("/uploads/{upload_id}/rejected", summary="The rows left out, with reasons", response_class=Response)
 def rejected(services: ServicesDep, upload_id: UploadId, format: Table = "csv") -> Response:
-    return _file(rejected_file(services, upload_id, format), f"rejected-{upload_id}", format)
+    return attachment(rejected_file(services, upload_id, format), f"rejected-{upload_id}", format)
 
 
 @router.get("/template", summary="An example of a file", response_class=Response)
 def example(format: Table = "csv") -> Response:
-    return _file(template(format), "sales-template", format)
+    return attachment(template(format), "sales-template", format)
 
 
-def _file(data: bytes, stem: str, format: Literal["csv", "xlsx"]) -> Response:
+def attachment(data: bytes, stem: str, format: Literal["csv", "xlsx"]) -> Response:
+    """A table that the caller saves as a file."""
     disposition = f'attachment; filename="{stem}.{format}"'
     return Response(data, media_type=MEDIA[format], headers={"Content-Disposition": disposition})

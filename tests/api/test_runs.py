@@ -5,6 +5,7 @@ import time
 import httpx
 import pytest
 
+from ml.jobs import STEPS
 from ml.records import ETL_DAG, Run
 
 pytestmark = pytest.mark.e2e
@@ -27,7 +28,7 @@ def test_a_run_is_started_once_and_can_be_followed(api):
     assert run.run_id in second.json()["detail"]
     done = finished(api, started.headers["Location"])
     assert done.state == "success"
-    assert [task.task_id for task in done.tasks] == ["collect", "validate", "clean", "split", "publish"]
+    assert [task.task_id for task in done.tasks] == list(STEPS[ETL_DAG])
     assert run.run_id in [item["run_id"] for item in api.get(f"/v1/runs/{ETL_DAG}").json()["items"]]
 
 

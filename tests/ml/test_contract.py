@@ -580,7 +580,7 @@ def dangerous_file() -> str:
 
 
 def test_rejected_csv_is_text_that_opens_in_a_spreadsheet():
-    data = rejected_csv(check(dangerous_file()))
+    data = rejected_csv(check(dangerous_file()).rejected)
     assert data.startswith(b"\xef\xbb\xbf")
     rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     assert rows[0] == ["row", "column", "code", "reason", "date", "sales", "'=note()"]
@@ -589,7 +589,7 @@ def test_rejected_csv_is_text_that_opens_in_a_spreadsheet():
 
 
 def test_rejected_xlsx_holds_text_only():
-    data = rejected_xlsx(check(dangerous_file()))
+    data = rejected_xlsx(check(dangerous_file()).rejected)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert b"<f>" not in archive.read("xl/worksheets/sheet1.xml")
     frame = fastexcel.read_excel(data).load_sheet(0).to_polars()
@@ -607,10 +607,10 @@ def test_days_beyond_any_calendar_are_listed(unit):
 
 def test_nothing_left_out_makes_an_empty_list():
     checked = check(GOOD)
-    assert rejected_csv(checked).decode("utf-8-sig").splitlines() == [
+    assert rejected_csv(checked.rejected).decode("utf-8-sig").splitlines() == [
         "row,column,code,reason,date,store_id,product_id,category,quantity_sold,unit_price,promotion,revenue"
     ]
-    assert fastexcel.read_excel(rejected_xlsx(checked)).sheet_names == ["rows 1"]
+    assert fastexcel.read_excel(rejected_xlsx(checked.rejected)).sheet_names == ["rows 1"]
 
 
 # ---------------------------------------------------------------- random tables

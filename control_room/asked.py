@@ -10,11 +10,13 @@ from control_room.clients.mlflow import ExperimentRun
 from control_room.live import Seen
 from control_room.session import ask_airflow, ask_api, ask_mlflow
 from ml.records import (
+    Advice,
     ForecastReply,
     ForecastRequest,
     Health,
     ModelInfo,
     ModelReport,
+    Progress,
     Promotion,
     Run,
     SalesPoint,
@@ -64,6 +66,10 @@ def choice(version: str) -> str:
     return words.choice(report.evaluation.choice) if report and report.evaluation else ""
 
 
+def advice() -> Seen[Advice]:
+    return ask_api("advice", lambda api: api.advice(), seconds=30)
+
+
 def promotions() -> Seen[tuple[Promotion, ...]]:
     return ask_api("promotions", lambda api: api.promotions(), seconds=15)
 
@@ -74,6 +80,11 @@ def runs(dag_id: str) -> Seen[tuple[Run, ...]]:
 
 def run(dag_id: str, run_id: str) -> Seen[Run]:
     return ask_airflow(("run", dag_id, run_id), lambda airflow: airflow.run(dag_id, run_id), seconds=1)
+
+
+def progress(dag_id: str, run_id: str) -> Seen[Progress | None]:
+    """How far the running step is; Airflow itself does not know."""
+    return ask_api(("progress", dag_id, run_id), lambda api: api.run(dag_id, run_id).progress, seconds=1)
 
 
 def paused(dag_id: str) -> Seen[bool]:

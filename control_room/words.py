@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from control_room.findings import FINDINGS, KINDS
 from control_room.i18n import N_, NOTHING, amount, day, gettext, ngettext, number, percent
-from ml.records import Choice, Contribution, Decision, Explanation, Finding, Gate, Segment, Support, Total
+from ml.records import Choice, Contribution, Decision, Explanation, Finding, Gate, Progress, Segment, Support, Total
 
 # ---------------------------------------------------------------- states: icon, words, colour (never colour alone)
 
@@ -65,7 +65,9 @@ TASK_NAMES = {
     "validate": N_("check the rows"),
     "clean": N_("clean and complete"),
     "split": N_("split train and test"),
+    "check": N_("look for what is odd"),
     "publish": N_("publish the data"),
+    "tidy": N_("tidy up"),
     "snapshot": N_("take the data"),
     "tune": N_("look for settings"),
     "train": N_("train the challenger"),
@@ -73,6 +75,10 @@ TASK_NAMES = {
     "decide": N_("decide"),
     "promote": N_("promote"),
     "confirm": N_("confirm it serves"),
+}
+PROGRESS = {
+    "trial": N_("trial {number} of {total}"),
+    "fold": N_("past block {number} of {total}, up to {ahead} periods ahead"),
 }
 MODEL_NAMES = {
     "challenger": N_("Challenger"),
@@ -150,6 +156,13 @@ EXPLANATIONS = {
 }
 ACTIONS = {"promote": N_("promoted"), "rollback": N_("rolled back"), "reject": N_("rejected"), "retire": N_("files given up")}
 UNITS = {"units/day": N_("units/day"), "units/week": N_("units/week"), "units": N_("units")}
+
+
+def progress(told: Progress) -> str:
+    """How far a step is: trial 3 of 10."""
+    return gettext(PROGRESS[told.unit]).format(
+        number=number(told.number), total=number(told.total), ahead=number(told.ahead or 0)
+    )
 
 
 def word(table: dict[str, str], code: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from control_room import asked, parts, session
+from control_room import asked, parts, session, words
 from control_room.i18n import duration, gettext, moment, ngettext
 from control_room.live import Seen
 from control_room.words import DAG_NAMES, RUN_STATES, TASK_NAMES, TASK_STATES, state, word
@@ -19,6 +19,7 @@ from ml.records import Run, TaskState
 POLL_SECONDS = 2.0
 # While Airflow is away, a page that follows a run looks for it again less often.
 AWAY_POLL_SECONDS = 10.0
+COUNTED = ("tune", "backtest")  # steps that tell how far they are
 
 
 def latest(dag_id: str) -> Run | None:
@@ -69,6 +70,7 @@ def _draw(seen: Seen[Run]) -> None:
         with st.grid(7, min_column_width=108):
             for task in run.tasks:
                 _step(task)
+        _counted(run)
         for task in run.tasks:
             if task.state in ("failed", "up_for_retry"):
                 _log(run, task)
@@ -93,6 +95,16 @@ def _step(task: TaskState) -> None:
     with st.container(border=True, gap="xxsmall", height="stretch"):
         st.markdown(f"{icon} **{parts.plain(word(TASK_NAMES, task.task_id))}**")
         st.caption(f":{colour}[{text}]{_task_time(task)}")
+
+
+def _counted(run: Run) -> None:
+    """Trial or fold of the running step; nothing where the API does not tell."""
+    running = [task.task_id for task in run.tasks if task.state == "running" and task.task_id in COUNTED]
+    if not run.active or not running:
+        return
+    told = asked.progress(run.dag_id, run.run_id).value
+    if told is not None and told.step == running[0]:
+        st.progress(min(told.share, 1.0), text=words.progress(told))
 
 
 def _task_time(task: TaskState) -> str:

@@ -28,6 +28,23 @@ MONOTONE = {
     "price": N_("price only"),
     "off": N_("nothing"),
 }
+# Parameter of the DAG -> label, help, least and most in percent.
+GATE = {
+    "min_gain": (N_("Least gain, %"), N_("By how much the error must be smaller than the champion's."), 0.0, 50.0),
+    "confidence": (N_("Confidence, %"), N_("How sure it must be that there is a gain at all."), 50.0, 99.9),
+    "max_segment_loss": (
+        N_("Largest loss of a segment, %"),
+        N_("By how much the error of a large store, or of promotions, may grow."),
+        0.0,
+        100.0,
+    ),
+    "coverage_band": (
+        N_("Tolerance of the intervals, points"),
+        N_("How far the intervals may be from holding 80 % and 95 % of what is sold."),
+        1.0,
+        50.0,
+    ),
+}
 ETL_SOURCES = {
     "uploads": N_("the accepted uploads"),
     "demo": N_("the demo data"),
@@ -118,6 +135,13 @@ def _conf() -> dict[str, Any]:
             settings.tuning_trials,
             help=gettext("How many settings of the model are tried; 0 keeps the known good ones."),
         )
+        seconds = st.number_input(
+            gettext("Seconds to try them"),
+            1,
+            86_400,
+            settings.tuning_seconds,
+            help=gettext("After so long no further one is begun."),
+        )
         folds = st.number_input(
             gettext("Past blocks to test on"),
             1,
@@ -137,9 +161,25 @@ def _conf() -> dict[str, Any]:
             help=gettext("More price never sells more, promotion never less. Automatic: unless that costs accuracy."),
         )
     return {
-        "trials": int(trials), "folds": int(folds), "window_days": window or None, "policy": policy or None,
-        "metric": metric, "monotone": monotone,
+        "trials": int(trials), "tune_seconds": int(seconds), "folds": int(folds), "window_days": window or None,
+        "policy": policy or None, "metric": metric, "monotone": monotone, **_gate(),
     }  # fmt: skip
+
+
+def _gate() -> dict[str, float]:
+    """Bounds of the gate for this run alone, as the shares that the DAG takes; what is left empty is as usual."""
+    asked_for: dict[str, float] = {}
+    with (
+        st.expander(gettext("Rules of promotion for this run"), icon=":material/rule:"),
+        st.grid(min_column_width=220),
+    ):
+        for name, (label, help, low, high) in GATE.items():
+            percent = st.number_input(
+                gettext(label), low, high, None, step=0.5, placeholder=gettext("as usual"), help=gettext(help)
+            )
+            if percent is not None:
+                asked_for[name] = round(percent / 100, 6)
+    return asked_for
 
 
 def _blocked(dag_id: str) -> bool:
@@ -259,17 +299,21 @@ def _paused_etl() -> bool:
     return bool(asked.paused(ETL_DAG).value)
 
 
-def _etl_conf() -> dict[str, str]:
+def _etl_conf() -> dict[str, Any]:
     source = st.selectbox(
         gettext("Take the data from"), list(ETL_SOURCES), format_func=lambda code: gettext(ETL_SOURCES[code])
     )
     other = st.text_input(
         gettext("File or address, when it is “a file or address”"), placeholder="/data/sales.csv", key="etl-other"
     )
-    return {"source": other.strip() if source == "other" else source}
+    anyway = st.checkbox(
+        gettext("Publish even if the checks find errors"),
+        help=gettext("For data that is meant to be so: a business that was split, a price list in another currency."),
+    )
+    return {"source": other.strip() if source == "other" else source} | ({"publish_anyway": True} if anyway else {})
 
 
-def _start_etl(conf: dict[str, str]) -> None:
+def _start_etl(conf: dict[str, Any]) -> None:
     if not conf["source"]:
         st.error(gettext("Name the file or the address to take the data from."))
         return

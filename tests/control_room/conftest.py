@@ -216,6 +216,7 @@ class World:
     delay: float = 0.0
     verdict: r.DecisionVerdict = "too_close"
     choice: r.Choice | None = None
+    progress: r.Progress | None = None
     paused: bool = False
     uploads: dict[str, r.Upload] = field(default_factory=dict)
     runs: dict[str, list[r.Run]] = field(default_factory=dict)
@@ -390,9 +391,15 @@ class FakeApi:
 
     def etl(self, conf: dict[str, Any]) -> r.Run:
         self.world.asked("api", "etl")
-        started = run(r.ETL_DAG, "etl-2", "running", MINUTE, ("collect", "validate", "clean", "split", "publish"))
+        steps = ("collect", "validate", "clean", "split", "check", "publish", "tidy")
+        started = run(r.ETL_DAG, "etl-2", "running", MINUTE, steps)
         self.world.runs[r.ETL_DAG].insert(0, started)
         return started
+
+    def run(self, dag_id: str, run_id: str) -> r.Run:
+        self.world.asked("api", f"run {run_id}")
+        found = next(run for run in self.world.runs[dag_id] if run.run_id == run_id)
+        return found.model_copy(update={"progress": self.world.progress})
 
     def models(self) -> tuple[r.ModelInfo, ...]:
         self.world.asked("api", "models")
@@ -417,12 +424,14 @@ class FakeApi:
         judged = evaluation(models).model_copy(update={"choice": self.world.choice})
         return r.ModelReport(model=info, evaluation=judged, decision=decision(verdict))
 
-    def promote(self, version: str, reason: str, actor: str) -> r.Promotion:
+    def promote(self, version: str, reason: str, actor: str, expected: str | None = None) -> r.Promotion:
         self.world.asked("api", "promote")
+        assert expected == self.world.champion
         return self._moved("promote", version, reason, actor)
 
-    def rollback(self, reason: str, actor: str) -> r.Promotion:
+    def rollback(self, reason: str, actor: str, expected: str | None = None) -> r.Promotion:
         self.world.asked("api", "rollback")
+        assert expected == self.world.champion
         return self._moved("rollback", "6", reason, actor)
 
     def _moved(self, action: Any, version: str, reason: str, actor: str) -> r.Promotion:

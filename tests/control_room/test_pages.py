@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
 from control_room import session
 from ml.errors import InputError
-from ml.records import ETL_DAG, RETRAIN_DAG, Choice
+from ml.records import ETL_DAG, RETRAIN_DAG, Choice, Progress
 
 ALL = ("", "upload", "predict", "history", "experiments", "retrain")
 LANGUAGES = ("en", "es")
@@ -410,12 +412,46 @@ def test_start_sends_the_dags_parameters_and_follows(console, world):
     start(app)
     conf = next(what for service, what in world.calls if what.startswith("start"))
     assert conf == (
-        f"start {RETRAIN_DAG} {{'trials': 4, 'folds': 3, 'window_days': None, 'policy': None, 'metric': 'wape', "
-        "'monotone': 'auto'}"
+        f"start {RETRAIN_DAG} {{'trials': 4, 'tune_seconds': 900, 'folds': 3, 'window_days': None, 'policy': None, "
+        "'metric': 'wape', 'monotone': 'auto'}"
     )
     assert "run" in app.query_params
     assert next(b for b in app.button if b.label == "Start retraining").disabled
     assert "is running" in lead(app)
+
+
+def test_the_rules_of_promotion_go_with_the_run_as_shares(console, world):
+    app = console("retrain")
+    for label, percent in (("Least gain, %", 2.5), ("Confidence, %", 99.0)):
+        next(field for field in app.number_input if field.label == label).set_value(percent)
+    start(app)
+    conf = next(what for service, what in world.calls if what.startswith("start"))
+    assert conf.endswith("'min_gain': 0.025, 'confidence': 0.99}")
+    labels = {field.label for field in console("retrain", language="es").number_input}
+    assert {"Ganancia mínima, %", "Confianza, %", "Pérdida máxima de un segmento, %"} <= labels
+
+
+@pytest.mark.parametrize(
+    ("unit", "told_by", "language", "text"),
+    [
+        ("trial", "tune", "en", "trial 3 of 10"),
+        ("fold", "backtest", "en", "past block 3 of 10, up to 14 periods ahead"),
+        ("fold", "backtest", "es", "bloque pasado 3 de 10, hasta 14 periodos por delante"),
+        ("trial", "snapshot", "en", ""),
+    ],
+)
+def test_the_running_step_says_how_far_it_is(console, world, unit, told_by, language, text):
+    step = {"trial": "tune", "fold": "backtest"}[unit]
+    run = world.runs[RETRAIN_DAG][0]
+    tasks = tuple(
+        task.model_copy(update={"state": "running" if task.task_id == step else "success"}) for task in run.tasks
+    )
+    world.runs[RETRAIN_DAG][0] = run.model_copy(update={"state": "running", "ended_at": None, "tasks": tasks})
+    world.progress = Progress(
+        step=told_by, unit=unit, number=3, total=10, share=0.2, ahead=14, at=dt.datetime.now(dt.UTC)
+    )
+    shown = [bar.proto.text for bar in console("retrain", language=language).get("progress")]
+    assert [line for line in shown if "10" in line] == ([text] if text else [])
 
 
 def test_a_run_started_elsewhere_is_followed_not_doubled(console, world):
@@ -449,6 +485,13 @@ def test_a_paused_dag_is_said_and_can_be_unpaused(console, world):
     app.button(key=f"unpause-{RETRAIN_DAG}").click().run()
     assert not world.paused
     assert "can be started" in lead(app)
+
+
+def test_errors_of_the_checks_can_be_overruled(console, world):
+    app = console("retrain")
+    next(c for c in app.checkbox if c.label == "Publish even if the checks find errors").check()
+    next(b for b in app.button if b.label == "Start the ETL").click().run()
+    assert ("airflow", f"start {ETL_DAG} {{'source': 'uploads', 'publish_anyway': True}}") in world.calls
 
 
 def test_etl_by_hand(console, world):

@@ -403,7 +403,7 @@ AdviceCode = Literal[
 ]
 AdviceWeight = Literal["strong", "weak", "none", "against"]
 BlockerCode = Literal[
-    "no_data", "run_active", "paused", "airflow_away", "checks_failed", "unchanged_data", "few_new_rows"
+    "no_data", "run_active", "paused", "airflow_away", "etl_failed", "checks_failed", "unchanged_data", "few_new_rows"
 ]
 
 

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ml.errors import ControlRoomError, InputError, NotFound, ServiceDown, all_codes
 from ml.records import (
+    Advice,
     Answer,
+    ChampionsPage,
     ExplainReply,
     Explanation,
     ForecastReply,
@@ -27,6 +29,7 @@ from ml.records import (
     Promotion,
     Purpose,
     ReadOptions,
+    Replay,
     RowError,
     Run,
     SalesPoint,
@@ -132,6 +135,10 @@ class ApiClient:
     def prediction(self, prediction_id: int) -> HistoryItem:
         return _record(HistoryItem, self._json("GET", f"/v1/predictions/{prediction_id}"))
 
+    def replay(self, prediction_id: int) -> Replay:
+        """A logged prediction made again as it was made; raises Retired when model or data are no longer kept."""
+        return _record(Replay, self._json("POST", f"/v1/predictions/{prediction_id}/replay", seconds=60))
+
     # ---------------------------------------------------------------- uploads
 
     def uploads(self) -> tuple[Upload, ...]:
@@ -178,22 +185,33 @@ class ApiClient:
     def run(self, dag_id: str, run_id: str) -> Run:
         return _record(Run, self._json("GET", f"/v1/runs/{_part(dag_id)}/{_part(run_id)}"))
 
+    def advice(self) -> Advice:
+        """Retrain or wait, and why."""
+        return _record(Advice, self._json("GET", "/v1/advice"))
+
     def models(self) -> tuple[ModelInfo, ...]:
         return _list(ModelInfo, self._json("GET", "/v1/models"), "items")
 
     def model(self, version: str) -> ModelReport:
         return _record(ModelReport, self._json("GET", f"/v1/models/{_part(version)}"))
 
-    def promote(self, version: str, reason: str, actor: str) -> Promotion:
+    def promote(self, version: str, reason: str, actor: str, expected: str | None = None) -> Promotion:
+        """``expected``: the champion that the person saw; raises Conflict when it is another by now."""
         path = f"/v1/models/{_part(version)}/promote"
-        return _record(Promotion, self._json("POST", path, json={"reason": reason, "actor": actor}, seconds=60))
+        body = _given({"reason": reason, "actor": actor, "expected": expected})
+        return _record(Promotion, self._json("POST", path, json=body, seconds=60))
 
-    def rollback(self, reason: str, actor: str) -> Promotion:
-        body = {"reason": reason, "actor": actor}
+    def rollback(self, reason: str, actor: str, expected: str | None = None) -> Promotion:
+        body = _given({"reason": reason, "actor": actor, "expected": expected})
         return _record(Promotion, self._json("POST", "/v1/models/rollback", json=body, seconds=60))
 
     def promotions(self) -> tuple[Promotion, ...]:
         return _list(Promotion, self._json("GET", "/v1/promotions"), "items")
+
+    def champions(self, cursor: str | None = None, limit: int = 100) -> ChampionsPage:
+        """Who was champion when, newest first."""
+        query = _given({"cursor": cursor, "limit": limit})
+        return _record(ChampionsPage, self._json("GET", "/v1/champions", params=query))
 
     # ---------------------------------------------------------------- one request
 

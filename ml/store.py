@@ -301,10 +301,37 @@ class Store:
         """Which of these versions have answered something that is in the log; one look into an index each."""
         if not versions:
             return frozenset()
-        asked = sa.func.unnest(sa.cast(list(versions), ARRAY(sa.Text))).table_valued("version")
+        asked = sa.func.unnest(sa.cast(list(versions), ARRAY(sa.Text))).table_valued("version").render_derived()
         used = sa.exists().where(predictions.c.model_version == asked.c.version)
         with self._begin() as connection:
             return frozenset(connection.scalars(sa.select(asked.c.version).where(used)))
+
+    def live_errors(self, version: str, days: int = 91) -> pl.DataFrame:
+        """Errors of a model's predictions whose day has come: per date ``error, sold`` (sums, in units) and ``rows``.
+
+        Of several predictions for one store, product and date the last counts; none that was made for a day whose
+        sales were known already or lay beyond the horizon that a backtest judges. The newest ``days`` dates.
+        """
+        p, a = predictions.c, actuals.c
+        key = ("date", "store", "product")
+        made = (
+            sa.select(p.date, p.store, p.product, p.prediction)
+            .distinct(*(p[name] for name in key))
+            .where(p.model_version == version, *(~p.warnings.contains([w]) for w in ("past_date", "beyond_horizon")))
+            .order_by(*(p[name] for name in key), p.prediction_id.desc())
+            .subquery()
+        )
+        error = sa.func.sum(sa.func.abs(made.c.prediction - a.sales)).label("error")
+        query = (
+            sa.select(made.c.date, error, sa.func.sum(a.sales).label("sold"), sa.func.count().label("rows"))
+            .join(actuals, sa.and_(*(made.c[name] == a[name] for name in key)))
+            .group_by(made.c.date)
+            .order_by(made.c.date.desc())
+            .limit(days)
+        )
+        schema = {"date": pl.Date, "error": pl.Float64, "sold": pl.Float64, "rows": pl.Int64}
+        with self._begin() as connection:
+            return pl.DataFrame(connection.execute(query).all(), schema=schema, orient="row").sort("date")
 
     def upsert_actuals(self, frame: pl.DataFrame, data_version: str = "") -> int:
         """Insert or correct what really sold; returns the number of rows that are new or changed.

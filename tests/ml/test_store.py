@@ -383,3 +383,101 @@ def test_a_tampered_audit_is_found(store):
             {"d": changed, "i": second},
         )
     assert store.broken_promotion() == second
+
+
+def test_a_late_retry_does_not_undo_what_was_decided_after_it(store):
+    promote(store, "1", None)
+    promote(store, "2", "1", once=True)
+    promote(store, "1", "2", action="rollback")
+    moves = []
+    late = promote(store, "2", "1", once=True, move=lambda: moves.append("2"))
+    assert (late.version, late.action, moves) == ("2", "promote", [])
+    assert store.champion() == "1"
+    assert len(store.promotions()) == 3
+
+
+def test_the_alias_is_put_back_to_what_the_audit_says(store):
+    alias = ["1"]
+    assert store.settle(lambda: alias[-1], alias.append) is None  # no audit: nothing to compare with
+    promote(store, "1", None)
+    assert store.settle(lambda: alias[-1], alias.append) is None
+    alias.append("2")
+    assert store.settle(lambda: alias[-1], alias.append) == ("2", "1")
+    assert alias[-1] == "1"
+
+
+def test_an_alias_on_its_way_is_left_alone(store, database_url):
+    promote(store, "1", None)
+    other, seen = Store(database_url), []
+
+    def while_moving():
+        seen.append(other.settle(lambda: "2", lambda version: pytest.fail("must not move")))
+
+    promote(store, "2", "1", move=while_moving)
+    other.close()
+    assert seen == [None]
+
+
+def test_a_retired_version_is_never_champion_again(store):
+    promote(store, "1", None)
+    promote(store, "2", "1")
+    with pytest.raises(Conflict, match="Version 2 is the champion"):
+        store.retire("2", actor="ana", reason="old")
+    gone = store.retire("1", actor="ana", reason="old")
+    assert store.retire("1", actor="ben", reason="again") == gone
+    assert store.retired_versions() == {"1"}
+    with pytest.raises(Conflict, match=r"version 1 were given up .* \(old\)"):
+        promote(store, "1", "2", action="rollback", move=lambda: pytest.fail("must not move"))
+    assert store.champion() == "2"
+    assert store.broken_promotion() is None
+
+
+def test_reigns_follow_each_other_without_a_gap(store):
+    assert store.champions().items == ()
+    promote(store, "1", None, reason="first one")
+    promote(store, "9", "1", action="reject")
+    promote(store, "2", "1")
+    store.retire("9", actor="ana", reason="old")
+    promote(store, "1", "2", action="rollback", actor="ben", reason="worse", decision=None)
+    newest, middle, first = store.champions().items
+    assert [reign.version for reign in (first, middle, newest)] == ["1", "2", "1"]
+    assert (first.until, middle.until, newest.until) == (middle.since, newest.since, None)
+    assert (first.actor, first.reason, first.previous, first.verdict, first.gain) == (
+        "ana", "first one", None, "better", 0.1,
+    )  # fmt: skip
+    assert (newest.action, newest.actor, newest.verdict) == ("rollback", "ben", None)
+    page = store.champions(limit=2)
+    rest = store.champions(limit=2, cursor=page.next_cursor)
+    assert (*page.items, *rest.items) == (newest, middle, first)
+    assert rest.next_cursor is None
+
+
+def test_versions_that_predictions_name(store):
+    for version in ("3", "5"):
+        model = ModelRef(name="sales", version=version, alias=None, run_id="r")
+        store.log_predictions(logged(2, model=model))
+    assert store.named_by_predictions(["1", "3", "4", "5"]) == {"3", "5"}
+    assert store.named_by_predictions([]) == frozenset()
+
+
+def test_rows_of_one_request_are_found_together(store):
+    store.log_predictions(logged(2, request_id="before"))
+    store.log_predictions(logged(3, request_id="mine"))
+    store.log_predictions(logged(2, request_id="after"))
+    mine = [item.prediction_id for item in store.history().items if item.request_id == "mine"]
+    found = store.prediction_context(mine[1])
+    assert [item.prediction_id for item in found] == sorted(mine)
+    with pytest.raises(NotFound):
+        store.prediction_context(10**9)
+
+
+def test_live_errors_take_the_last_prediction_made_before_the_day_was_known(store):
+    late, far = {"warnings": ("past_date",)}, {"warnings": ("beyond_horizon",)}
+    other = {"model": ModelRef(name="sales", version="9", alias=None, run_id="r1")}
+    made = [(4, 90.0, {}), (4, 12.0, {}), (4, 11.0, late), (5, 5.0, {}), (5, 9.0, far), (5, 50.0, other), (6, 1.0, {})]
+    store.log_predictions([Logged(answer(day=day, prediction=value, **more), "api") for day, value, more in made])
+    assert store.live_errors("8").is_empty()
+    store.upsert_actuals(frame([("S01", "P001", 4, 10.0), ("S01", "P001", 5, 8.0)]))
+    first, second = dt.date(2026, 1, 4), dt.date(2026, 1, 5)
+    assert store.live_errors("8").rows() == [(first, 2.0, 10.0, 1), (second, 3.0, 8.0, 1)]
+    assert store.live_errors("8", days=1).rows() == [(second, 3.0, 8.0, 1)]

@@ -19,7 +19,6 @@ from ml.cleaning import step
 from ml.records import Drift, FeatureDrift, Frequency
 
 YEAR = dt.timedelta(days=364)  # the same weekdays
-WIDER = dt.timedelta(days=14)  # a moved Easter or campaign is not drift, and more rows make a steadier reference
 RECENT = dt.timedelta(days=182)
 LONGEST = dt.timedelta(days=91)
 LEAST = {"D": 7, "W": 2}  # periods; fewer say nothing about how things are now
@@ -30,6 +29,7 @@ FEW_VALUES = 10  # up to so many distinct numbers are categories: a promotion fl
 MOST_CATEGORIES = 30
 FLOOR = 1e-4  # of a share: an empty bin has no logarithm
 PERMUTATIONS = 400
+CHANCE = 0.95  # of the permutations must be passed: with four weeks beside four, no stricter one ever could
 MODERATE, STRONG = 0.10, 0.25  # Siddiqi 2006, ch. 10: the usual reading of the index
 # Prices stand still for weeks: a move of one cent empties bins and makes a large index. Cohen 1988: small and medium.
 SMALL, MEDIUM = 0.2, 0.5
@@ -104,7 +104,7 @@ def _window(panel: pl.DataFrame, first: dt.date, last: dt.date) -> Window:
 
 def _reference(known: pl.DataFrame, new: Window) -> tuple[Literal["year_before", "recent"], Window]:
     """The same weeks a year before if the champion has learned from most of them, else its last half year."""
-    year = _window(known, new.date_from - YEAR - WIDER, new.date_to - YEAR + WIDER)
+    year = _window(known, new.date_from - YEAR, new.date_to - YEAR)
     if year.rows.height >= max(LEAST_ROWS, new.rows.height // 2):
         return "year_before", year
     last: dt.date = known["date"].max()  # type: ignore[assignment]
@@ -186,7 +186,7 @@ def _feature(
 
 
 def _index(codes: Array, weights: Array, reference: pl.DataFrame, new: pl.DataFrame) -> tuple[float, float]:
-    """The index, and what chance alone reaches once in a hundred times.
+    """The index, and what chance alone reaches once in twenty times.
 
     Chance is a permutation of whole store-weeks: rows of one are far from independent, so that tests which take them
     as such (Yurdakul 2018) find drift in every large table.
@@ -201,7 +201,7 @@ def _index(codes: Array, weights: Array, reference: pl.DataFrame, new: pl.DataFr
     mine[clusters[is_new]] = True
     rng = np.random.default_rng(count)
     chance = [stability_index(*_split(table, rng.permutation(mine))) for _ in range(PERMUTATIONS)]
-    return stability_index(*_split(table, mine)), float(np.quantile(chance, 0.99))
+    return stability_index(*_split(table, mine)), float(np.quantile(chance, CHANCE))
 
 
 def _split(table: Array, mine: Array) -> tuple[Array, Array]:

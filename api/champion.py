@@ -16,6 +16,7 @@ from api.loading import Loaded, Loader
 from api.published import Published, PublishedFolder
 from ml.errors import ControlRoomError, NoChampion, NotFound, ServiceDown
 from ml.records import ModelInfo
+from ml.succession import settle
 
 POLL_SECONDS = 2.0
 RETRY_SECONDS = 15.0  # a version that could not be loaded is not fetched again at every look
@@ -39,7 +40,7 @@ class Champion:
         self.current: Loaded | None = None
         self.error: str | None = None
         self.polled_at: float | None = None
-        self._migrated = False
+        self._migrated = self._settled = False
         self._seen: Key | None = None  # what the present one was made for
         self._failed: tuple[Key, Exception, float] | None = None  # what, why, when to try again
         self._others: OrderedDict[tuple[str, str | None, str | None], Loaded] = OrderedDict()
@@ -82,6 +83,11 @@ class Champion:
             return now
         return self._other(info, alias)
 
+    def load(self, info: ModelInfo, published: Published | None) -> Loaded:
+        """A version with the history of a version of the data, beside what answers and kept by nobody."""
+        with self._lock:
+            return self.loader.load(info, None, published)
+
     def _other(self, info: ModelInfo, alias: str | None) -> Loaded:
         """From memory, or loaded now; the same object as long as nothing changes, so that requests can share it."""
         with self._lock:
@@ -113,6 +119,8 @@ class Champion:
         with self._lock:
             steps = (self._prepare, self._follow_data, self._follow_alias)
             trouble = [self._attempt(step) for step in steps]
+            if not self._settled and not any(trouble):  # not while a service is away: it would only be waited for
+                trouble.append(self._attempt(self._settle))
             self.error = next((text for text in trouble if text), None)
             self.polled_at = time.monotonic()
 
@@ -140,6 +148,12 @@ class Champion:
         if not self._migrated:
             self.loader.store.migrate()
             self._migrated = True
+
+    def _settle(self) -> None:
+        """Once: an API that was killed while it moved the champion puts right what it left."""
+        if done := settle(self.loader.registry(), self.loader.store):
+            log.warning("%s", done)
+        self._settled = True
 
     def _follow_data(self) -> None:
         try:

@@ -5,41 +5,55 @@ from __future__ import annotations
 from typing import Literal
 
 from api.services import Services
+from ml import succession
 from ml.errors import Conflict
 from ml.records import Promotion
 
 
 def move_champion(
-    services: Services, version: str, *, action: Literal["promote", "rollback"], actor: str, reason: str
+    services: Services,
+    version: str,
+    *,
+    action: Literal["promote", "rollback"],
+    actor: str,
+    reason: str,
+    expected: tuple[str | None] | None = None,
 ) -> Promotion:
     """Promote or roll back to ``version``.
+
+    ``expected`` holds what the caller takes for the champion now (None in it: that there is none); without it the
+    champion is taken as it is found.
 
     Raises
     ------
     BundleDamaged
         The version does not load or does not agree with its golden rows: nothing is moved.
     Conflict
-        It is champion already, or the champion changed while this was asked.
+        It is champion already, another version is champion than expected, or the champion changed while this was
+        asked.
     """
     registry, store = services.registry, services.store
-    before = registry.alias("champion")
-    if before is not None and before.version == version:
-        raise Conflict(f"Version {version} is the champion already.", version=version)
-    # The audit says what the champion was; MLflow's alias only where there is no audit yet.
-    expected = store.champion() or (before.version if before else None)
+    succession.settle(registry, store)
+    last, alias = store.last_move(), registry.alias("champion")
+    unaudited = alias.version if alias else None  # the alias counts only where there is no audit yet
+    now = last.version if last else unaudited
+    _refuse(version, now, last, (now,) if expected is None else expected)
     decision = registry.report(version).decision
     services.champion.get(version)
-    promotion = store.promote(
-        version,
-        expected_previous=expected,
-        actor=actor,
-        reason=reason,
-        decision=decision,
-        action=action,
-        move=lambda: registry.set_alias("champion", version),
+    promotion = succession.move_champion(
+        registry, store, version, expected=now, actor=actor, reason=reason, decision=decision, action=action
     )
-    challenger = registry.alias("challenger")
-    if challenger is not None and challenger.version == version:
-        registry.drop_alias("challenger")
     services.champion.refresh()
     return promotion
+
+
+def _refuse(version: str, now: str | None, last: Promotion | None, expected: tuple[str | None]) -> None:
+    by = f" since {last.at:%Y-%m-%d %H:%M:%S} UTC (by {last.actor}: {last.reason})" if last else ""
+    if now == version:
+        raise Conflict(f"Version {version} is the champion already{by}.", version=version)
+    if expected[0] != now:
+        seen = "there was none" if expected[0] is None else f"it was version {expected[0]}"
+        is_now = "there is none" if now is None else f"it is version {now}{by}"
+        raise Conflict(
+            f"You decided when, as for the champion, {seen}; now {is_now}: look again and decide anew.", champion=now
+        )

@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from ml.errors import NoData, ServiceDown
-from ml.lake import ATTRIBUTES, Lake, current_snapshot
+from ml.lake import ATTRIBUTES, Lake, current_snapshot, read_snapshot
 from ml.records import SalesPoint, SeriesInfo, Snapshot
 
 PARTS = ("train.parquet", "test.parquet")
@@ -103,6 +103,16 @@ class PublishedFolder:
                 continue
             self.current = Published(snapshot, path.parent)
             return
+
+    def of(self, data_version: str) -> Published:
+        """One version of the data, whichever is current; raises NotFound when the lake has it no longer."""
+        kept = self.folder / data_version / DATA
+        if kept.is_file():
+            os.utime(kept)
+            return Published(Snapshot.model_validate_json(kept.read_bytes()), kept.parent)
+        found = self._fetched(read_snapshot(self.lake, data_version))
+        self._prune()
+        return found
 
     def require(self) -> Published:
         """The snapshot in use; raises NoData."""

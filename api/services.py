@@ -10,6 +10,7 @@ from api.champion import Champion
 from api.loading import Loader
 from api.parts import Parts
 from api.published import PublishedFolder
+from api.replaying import Replayer
 from api.scoring import Scorer
 from ml.errors import SettingsError
 from ml.lake import Lake, open_lake
@@ -38,6 +39,7 @@ class Services:
         loader = Loader(lambda: self.registry, self.store, folder / "bundles")
         self.champion = Champion(loader, self.published, folder)
         self.scorer = Scorer(self.store)
+        self.replayer = Replayer(self.champion, self.store, PublishedFolder(self.lake, folder / "replayed"))
         self.parts = Parts(
             {
                 "mlflow": lambda: self.registry.check(),

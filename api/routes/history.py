@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.deps import HistoryFilterDep, PredictionId, StoreDep
-from ml.records import HistoryItem, HistoryPage
+from api.deps import HistoryFilterDep, PredictionId, ServicesDep, StoreDep
+from ml.records import HistoryItem, HistoryPage, Replay
 
 router = APIRouter(tags=["predictions"])
 
@@ -28,3 +28,10 @@ def history(
 @router.get("/v1/predictions/{prediction_id}", summary="One prediction")
 def prediction(store: StoreDep, prediction_id: PredictionId) -> HistoryItem:
     return store.prediction(prediction_id)
+
+
+@router.post("/v1/predictions/{prediction_id}/replay", summary="Make a prediction again as it was made")
+def replay(services: ServicesDep, prediction_id: PredictionId) -> Replay:
+    """With the bundle and the version of the data that gave it; nothing is logged. 410 when one of them is no longer
+    kept. `agrees` is false when the same bundle says something else today: then the code that answers has changed."""
+    return services.replayer.replay(prediction_id)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.changing import move_champion
 from api.deps import RegistryDep, ServicesDep, StoreDep, Version
 from api.openapi import json_body
 from api.strict import body_of
-from ml.records import ModelInfo, ModelReport, Promotion
+from ml.records import ChampionsPage, ModelInfo, ModelReport, Promotion
 
 router = APIRouter(prefix="/v1", tags=["models"])
 
@@ -23,6 +23,16 @@ class Change(BaseModel):
 
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
     actor: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+    expected: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")] | None = Field(
+        None,
+        description="The version that you saw as champion when you decided (null: there was none). When another is "
+        "champion now, nothing is moved and 409 says who moved it. Left out: nothing is compared.",
+    )
+
+    @property
+    def seen(self) -> tuple[str | None] | None:
+        """What was said about the champion, if anything."""
+        return (self.expected,) if "expected" in self.model_fields_set else None
 
 
 ChangeBody = Annotated[Change, body_of(Change)]
@@ -49,16 +59,29 @@ def model(registry: RegistryDep, version: Version) -> ModelReport:
 @router.post("/models/rollback", summary="Go back to the champion before", **json_body(Change))
 def rollback(services: ServicesDep, change: ChangeBody) -> Promotion:
     """Undoes the promotion that made the present champion; 409 when there is none to undo."""
+    seen = change.seen or (services.store.champion(),)  # before the target: what is undone is what was seen
     target = services.store.rollback_target()
-    return move_champion(services, target, action="rollback", actor=change.actor, reason=change.reason)
+    return move_champion(services, target, action="rollback", actor=change.actor, reason=change.reason, expected=seen)
 
 
 @router.post("/models/{version}/promote", summary="Make a version the champion", **json_body(Change))
 def promote(services: ServicesDep, version: Version, change: ChangeBody) -> Promotion:
     """The version is loaded and verified first; 409 when it is champion already or someone else was faster."""
-    return move_champion(services, version, action="promote", actor=change.actor, reason=change.reason)
+    return move_champion(
+        services, version, action="promote", actor=change.actor, reason=change.reason, expected=change.seen
+    )
 
 
 @router.get("/promotions", summary="The audit of promotions, newest first")
 def promotions(store: StoreDep) -> Promotions:
     return Promotions(items=store.promotions())
+
+
+@router.get("/champions", summary="Who was champion when, newest first")
+def champions(
+    store: StoreDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")] = None,
+) -> ChampionsPage:
+    """From when until when each version answered, who made it champion and why; `until` of the present one is null."""
+    return store.champions(limit=limit, cursor=cursor)

@@ -201,7 +201,7 @@ def _promote(case: Case) -> None:
     with st.popover(label, icon=":material/upgrade:", type="primary"):
         actor, reason = _who_and_why("promote")
         if st.button(label, key="promote", type="primary", disabled=not (actor and reason)):
-            _do(lambda api: api.promote(case.version, reason, actor), "promote")
+            _do(lambda api: api.promote(case.version, reason, actor, case.champion), "promote")
 
 
 def _roll_back(case: Case) -> None:
@@ -213,7 +213,7 @@ def _roll_back(case: Case) -> None:
     with st.popover(label, icon=":material/undo:"):
         actor, reason = _who_and_why("rollback")
         if st.button(label, key="rollback", disabled=not (actor and reason)):
-            _do(lambda api: api.rollback(reason, actor), "rollback")
+            _do(lambda api: api.rollback(reason, actor, case.champion), "rollback")
 
 
 def _previous(champion: str | None) -> str | None:

@@ -81,6 +81,12 @@ def register_again(settings: Settings, run_id: str) -> str:
     return version
 
 
+@pytest.fixture(scope="session")
+def register() -> Callable[[Settings, str], str]:
+    """Registers the champion's bundle once more and returns the new version."""
+    return register_again
+
+
 class Served:
     """A client of one running API, and its inside."""
 

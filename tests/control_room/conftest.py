@@ -223,6 +223,7 @@ class World:
     calls: list[tuple[str, str]] = field(default_factory=list)
     promotions: list[r.Promotion] = field(default_factory=list)
     champion: str = "7"
+    advice: r.Advice | None = None
     problem: ControlRoomError | None = None
 
     def full(self) -> World:
@@ -279,6 +280,25 @@ class FakeApi:
             data_version=None if self.world.empty else DATA_VERSION,
             data_until=None if self.world.empty else TODAY - DAY, parity=None if self.world.empty else 0.00002,
             parts=tuple(parts),
+        )  # fmt: skip
+
+    def advice(self) -> r.Advice:
+        self.world.asked("api", "advice")
+        if self.world.advice is not None:
+            return self.world.advice
+        no_data: tuple[r.AdviceBlocker, ...] = (r.AdviceBlocker(code="no_data"),) if self.world.empty else ()
+        away: tuple[r.AdviceBlocker, ...] = (
+            (r.AdviceBlocker(code="airflow_away"),) if "airflow" in self.world.down else ()
+        )
+        if self.world.empty:
+            reasons = (r.AdviceReason(code="no_champion", weight="strong"),)
+        else:
+            facts = {"rows": 84, "periods": 7, "share": 0.0018}
+            reasons = (r.AdviceReason(code="new_rows", weight="none", facts=facts),)
+        return r.Advice(
+            verdict="blocked" if no_data or away else "wait", wanted=self.world.empty, reasons=reasons,
+            blockers=no_data + away, champion=None if self.world.empty else self.world.champion,
+            unknown=tuple(sorted(self.world.down & {"airflow", "mlflow", "database"})),
         )  # fmt: skip
 
     def snapshot(self) -> r.Snapshot:

@@ -157,7 +157,7 @@ class FeatureDrift(Record):
 
     ``psi``: population stability index; ``distance``: Wasserstein distance in standard deviations of the reference, or
     for categories the share that would have to move (total variation), both without a unit. ``noise``: the index that
-    chance alone reaches once in a hundred times on so few store-weeks; ``level`` counts only what is beyond it.
+    chance alone reaches once in twenty times on so few store-weeks; ``level`` counts only what is beyond it.
     """
 
     feature: str

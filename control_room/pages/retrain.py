@@ -1,10 +1,11 @@
-"""Retrain: what is true now, the settings of a run, the run itself, its outcome; and the ETL by hand."""
+"""Retrain: what is true now, the advice, the settings of a run, the run itself, its outcome; and the ETL by hand."""
 
 from control_room.framed import within_frame
-from control_room.views import retrain
+from control_room.views import advice, retrain
 
 within_frame("retrain")
 retrain.lead()
+advice.show()
 retrain.form()
 retrain.run()
 retrain.etl_by_hand()

@@ -30,6 +30,7 @@ BAND, FAR = 4.0, 12.0  # robust standard deviations of the log of weekly units
 FACTOR, FAR_FACTOR = 1.5, 5.0  # and at least so many times more or fewer: quiet shops have narrow bands
 LEAST_WEEKS = 8
 GONE_MOST = 0.5  # of the units of the published data
+LOST_MOST = 0.2  # a year that is missing takes the season with it
 REVISED, REVISED_MOST = 0.02, 0.5
 REJECTED, REJECTED_MOST = 0.05, 0.5
 SHOWN = 5
@@ -107,7 +108,7 @@ def _beside(new: Candidate, before: Published) -> Iterator[DataCheck]:
             hint="Mixed files read as neither: use uploads of one kind only.",
         )
         return
-    for check in (_older, _gone, _revised, _added):
+    for check in (_older, _gone, _lost, _revised, _added):
         yield from check(new, before)
 
 
@@ -283,6 +284,25 @@ def _gone(new: Candidate, before: Published) -> Iterator[DataCheck]:
             message=f"{gone.height} series with {share:.0%} of the units are no longer in the data: {_list(named)}.",
             hint="If they were not meant to go, use all uploads again, or look for changed names.",
             facts={"count": gone.height, "share": round(share, 4)},
+        )
+
+
+def _lost(new: Candidate, before: Published) -> Iterator[DataCheck]:
+    """Days of stores that are still there, of which nothing is known any more."""
+    keys = ["store", "date"]
+    was = before.rows.join(new.panel.select("store").unique(), on="store", how="semi")
+    was = was.group_by(keys).agg(pl.col("sales").sum())
+    lost = was.filter(pl.col("sales") > 0).join(new.panel.select(keys).unique(), on=keys, how="anti")
+    if lost.height:
+        share = _part(lost["sales"].sum(), was["sales"].sum())
+        first, last = lost["date"].min(), lost["date"].max()
+        yield DataCheck(
+            code="history_lost",
+            severity="error" if share > LOST_MOST else "warning",
+            message=f"{lost.height} days of stores with {share:.0%} of the units are no longer in the data, from {first} "
+            f"to {last}.",
+            hint="An upload that held them was left out: without the parameter `uploads` a run uses all accepted ones.",
+            facts={"days": lost.height, "share": round(share, 4)},
         )
 
 

@@ -104,6 +104,10 @@ def test_data_that_shrinks_is_an_error():
     assert one_store["series_gone"].severity == "error"
     product = SALES["product"][0]
     assert found(SALES.filter(pl.col("product") != product), published())["series_gone"].severity == "warning"
+    later = found(SALES.filter(pl.col("date") > UNTIL - dt.timedelta(days=120)), published())
+    assert later["history_lost"].severity == "error"
+    little = found(SALES.filter(pl.col("date") > UNTIL - dt.timedelta(days=195)), published())
+    assert little["history_lost"].severity == "warning"
     back = found(SALES, published(SALES.filter(pl.col("product") != product)))
     assert back["series_new"].severity == "info"
 

@@ -14,7 +14,7 @@ from ml import demo, jobs
 from ml.bundle import load_bundle
 from ml.challenger import _data
 from ml.context import Context
-from ml.errors import FileRefused, NotFound
+from ml.errors import FileRefused, InputError, NotFound
 from ml.forecasting import Forecaster
 from ml.lake import current_snapshot, load_attributes, load_sales
 from ml.records import ETL_DAG, RETRAIN_DAG, Snapshot
@@ -158,6 +158,59 @@ def test_a_model_uses_attributes_also_for_what_has_never_sold(etl, settings, tab
     features = model_rows(later, rows)
     assert features["store.m2"].to_list() == [60.0, 150.0, 60.0]
     assert features["product.familia_code"].to_list() == [None, None, 0.0]
+
+
+@pytest.fixture
+def sold(tmp_path: Path) -> Callable[..., str]:
+    """A file of a small chain; the prices of its last week are multiplied."""
+
+    def write(factor: float = 1, days: int = 120) -> str:
+        rows = demo.generate(dt.date(2026, 3, 1), days=days, stores=2, products=6)
+        dear = pl.when(pl.col("date") > dt.date(2026, 2, 22)).then(pl.col("price") * factor).otherwise(pl.col("price"))
+        path = tmp_path / f"sold-{factor}-{days}.csv"
+        rows.with_columns(dear.alias("price")).write_csv(path)
+        return str(path)
+
+    return write
+
+
+def test_data_with_errors_is_not_published_unless_told(etl, settings, sold):
+    first = etl(source=sold(), only_this=True)
+    lake = Context(settings, "x", {}).lake
+    with pytest.raises(InputError, match=r"not published.*two months ago.*publish_anyway"):
+        etl(source=sold(100), only_this=True)
+    assert current_snapshot(lake).data_version == first.data_version  # type: ignore[union-attr]
+    assert [name for name in lake.list("runs/") if name.endswith("-2/checks.json")]
+    found = etl(source=sold(100), only_this=True, publish_anyway=True)
+    assert found.data_version != first.data_version
+    assert {(c.code, c.severity) for c in found.checks} >= {("price_jump", "error")}
+    assert found.drift is not None
+
+
+def test_half_of_the_history_does_not_go_by_mistake(etl, sold):
+    etl(source=sold(), only_this=True)
+    with pytest.raises(InputError, match=r"days of stores with \d+% of the units are no longer in the data"):
+        etl(source=sold(days=60), only_this=True)
+
+
+def test_a_correction_of_one_row_and_its_replay(etl, settings, sold, tmp_path):
+    whole = etl(source=sold(), only_this=True)
+    lake = Context(settings, "x", {}).lake
+    rows = load_sales(lake, whole, ("sales", "price", "promotion"))
+    one = rows.filter(pl.col("sales") > 0).row(100, named=True)
+    uploads = [key.split("/")[1].removesuffix(".parquet") for key in lake.list("accepted/")]
+    correction = pl.DataFrame([{**one, "sales": one["sales"] + 1}], schema=rows.schema)
+    lake.put_frame("accepted/zz-correction.parquet", correction)
+    corrected = etl(uploads=[*uploads, "zz-correction"])
+    assert corrected.data_version != whole.data_version
+    now = load_sales(lake, corrected, ("sales", "price", "promotion"))
+    changed = now.filter(pl.Series(now["sales"] != rows["sales"]))
+    assert changed.select("date", "store", "product").rows() == [(one["date"], one["store"], one["product"])]
+    assert changed["sales"].to_list() == [one["sales"] + 1]
+    assert any("1 rows were replaced by later uploads" in note for note in corrected.decisions)
+    assert [(c.code, c.facts["days"]) for c in corrected.checks if c.code == "revised"] == [("revised", 1)]
+    assert etl(uploads=[*uploads, "zz-correction"]).data_version == corrected.data_version
+    assert etl(uploads=uploads).data_version == whole.data_version
 
 
 def model_rows(forecaster: Forecaster, rows: pl.DataFrame) -> pl.DataFrame:

@@ -110,6 +110,14 @@ def test_the_loop_on_the_demo(loop: Loop, tmp_path: Path):
     loop.run(ETL_DAG, {"source": "demo_next_week"}, "etl-3")
     assert loop.snapshot.date_to == first.date_to + dt.timedelta(days=7)
     assert loop.snapshot.data_version != first.data_version
+    drift = loop.snapshot.drift
+    assert drift is not None
+    assert (drift.version, drift.data_version) == (version, first.data_version)
+    assert (drift.rows > 0, drift.date_to) == (True, loop.snapshot.date_to)
+    assert {"sales", "price", "promotion"} <= {item.feature for item in drift.features}
+    assert [check for check in loop.snapshot.checks if check.severity == "error"] == []
+    progress = loop.lake.get_json("runs/retrain-1/progress.json")
+    assert (progress["step"], progress["unit"], progress["number"], progress["total"]) == ("backtest", "fold", 2, 2)
     newer = Forecaster(served.bundle, load_sales(loop.lake, loop.snapshot))
     assert newer.origin == loop.snapshot.date_to
     assert newer.forecast(newer.next_days([], []))["prediction"].is_finite().all()
@@ -134,6 +142,8 @@ def test_one_mlflow_run_for_all_steps(loop: Loop):
     (run,) = loop.registry.client.search_runs([experiment.experiment_id], tag)
     assert run.info.status == "FINISHED"
     assert run.data.params["data_version"] == loop.snapshot.data_version
+    assert {"checks_error", "checks_warning", "peak_mb_clean", "peak_mb_check"} <= set(run.data.metrics)
+    assert "checks.json" in [item.path for item in loop.registry.client.list_artifacts(run.info.run_id)]
     assert {"rows_in", "rows_rejected", "rows_train", "rows_test", "rows_filled"} <= set(run.data.metrics)
     assert "data.json" in [item.path for item in loop.registry.client.list_artifacts(run.info.run_id)]
 

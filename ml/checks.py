@@ -34,6 +34,7 @@ LOST_MOST = 0.2  # a year that is missing takes the season with it
 REVISED, REVISED_MOST = 0.02, 0.5
 REJECTED, REJECTED_MOST = 0.05, 0.5
 SHOWN = 5
+ACCEPTED = "accepted"  # among the facts of a check that was an error and has been published in spite of before
 
 Frame = pl.DataFrame
 
@@ -64,14 +65,31 @@ class Candidate:
         return pl.col("date") > self.newest - step(self.frequency) * periods
 
 
-def check_data(new: Candidate, before: Published | None = None) -> tuple[DataCheck, ...]:
+def check_data(
+    new: Candidate, before: Published | None = None, accepted: frozenset[str] = frozenset()
+) -> tuple[DataCheck, ...]:
     """Everything that is worth saying about data that is about to be published, errors first.
 
-    ``before``: the published data, when it is of the same business; None for a first run.
+    Parameters
+    ----------
+    before
+        The published data, when it is of the same business; None for a first run.
+    accepted
+        Codes that a person has published in spite of: they stay warnings for as long as the data shows them.
     """
     found = [*_now(new), *(_beside(new, before) if before is not None else ())]
+    found = [_accepted(check) if check.severity == "error" and check.code in accepted else check for check in found]
     order = ("error", "warning", "info")
     return tuple(sorted(found, key=lambda check: order.index(check.severity)))
+
+
+def _accepted(check: DataCheck) -> DataCheck:
+    return check.model_copy(update={"severity": "warning", "facts": check.facts | {ACCEPTED: 1}})
+
+
+def accepted_codes(checks: Iterable[DataCheck]) -> frozenset[str]:
+    """What a snapshot was published in spite of, itself or those before it."""
+    return frozenset(check.code for check in checks if check.severity == "error" or check.facts.get(ACCEPTED))
 
 
 def refuse_errors(checks: Iterable[DataCheck], *, anyway: bool) -> None:
@@ -295,12 +313,12 @@ def _lost(new: Candidate, before: Published) -> Iterator[DataCheck]:
     lost = was.filter(pl.col("sales") > 0).join(new.panel.select(keys).unique(), on=keys, how="anti")
     if lost.height:
         share = _part(lost["sales"].sum(), was["sales"].sum())
-        first, last = lost["date"].min(), lost["date"].max()
+        first, last = (str(lost["date"].sort()[end]) for end in (0, -1))
         yield DataCheck(
             code="history_lost",
             severity="error" if share > LOST_MOST else "warning",
-            message=f"{lost.height} days of stores with {share:.0%} of the units are no longer in the data, from {first} "
-            f"to {last}.",
+            message=f"{lost.height} days of stores with {share:.0%} of the units are no longer in the data, "
+            f"from {first} to {last}.",
             hint="An upload that held them was left out: without the parameter `uploads` a run uses all accepted ones.",
             facts={"days": lost.height, "share": round(share, 4)},
         )

@@ -12,7 +12,7 @@ import polars as pl
 
 from ml import sources
 from ml.attributes import attach, merge_tables
-from ml.checks import Candidate, Published, check_data, refuse_errors
+from ml.checks import Candidate, Published, accepted_codes, check_data, refuse_errors
 from ml.cleaning import BASE, Panel, make_panel
 from ml.context import Context, Json, log
 from ml.drift import Learned, measure_drift
@@ -116,28 +116,28 @@ def check(c: Context) -> Json:
         rows_rejected=counted["rows_rejected"],
         today=dt.datetime.now(dt.UTC).date(),
     )
-    found = check_data(new, _published(c, collected["uploads"]))
+    before = _same_business(c, collected["uploads"])
+    known = None if before is None else Published(load_sales(c.lake, before, ("sales",)), before.frequency)
+    found = check_data(new, known, accepted_codes(before.checks if before is not None else ()))
     drift = _drift(c, panel)
-    known = {"checks": [item.model_dump() for item in found], "drift": drift.model_dump(mode="json")}
-    c.put("checks.json", known)
+    judged = {"checks": [item.model_dump() for item in found], "drift": drift.model_dump(mode="json")}
+    c.put("checks.json", judged)
     for item in found:
         log.info("%s %s: %s", item.severity, item.code, item.message)
     counts = {
         f"checks_{level}": sum(item.severity == level for item in found) for level in ("error", "warning", "info")
     }
-    texts = {"checks.json": json.dumps(known, indent=1)}
+    texts = {"checks.json": json.dumps(judged, indent=1)}
     result = c.logged(ETL_DAG, dict(counts), metrics=counts | _drift_metrics(drift), texts=texts)
     refuse_errors(found, anyway=bool(c.option("publish_anyway", False)))
     moved = [item.feature for item in drift.features if item.level != "none"]
     return result | {"drift": ", ".join(moved) or drift.note or "none"}
 
 
-def _published(c: Context, uploads: list[str]) -> Published | None:
-    """What the new data is compared with; nothing when real uploads take the demo's place."""
+def _same_business(c: Context, uploads: list[str]) -> Snapshot | None:
+    """The snapshot that the new data is compared with; none when real uploads take the demo's place."""
     now = current_snapshot(c.lake)
-    if now is None or (sources.DEMO in now.sources) != (sources.DEMO in uploads):
-        return None
-    return Published(load_sales(c.lake, now, ("sales",)), now.frequency)
+    return None if now is None or (sources.DEMO in now.sources) != (sources.DEMO in uploads) else now
 
 
 def _drift(c: Context, panel: Panel) -> Drift:

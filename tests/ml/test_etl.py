@@ -185,6 +185,10 @@ def test_data_with_errors_is_not_published_unless_told(etl, settings, sold):
     assert found.data_version != first.data_version
     assert {(c.code, c.severity) for c in found.checks} >= {("price_jump", "error")}
     assert found.drift is not None
+    # what was accepted once is not asked again, run after run, for as long as the data shows it
+    for _ in range(2):
+        again = etl(source=sold(100), only_this=True)
+        assert [(c.severity, c.facts["accepted"]) for c in again.checks if c.code == "price_jump"] == [("warning", 1)]
 
 
 def test_half_of_the_history_does_not_go_by_mistake(etl, sold):

@@ -32,6 +32,7 @@ from airflow.sdk import Asset, Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 DAG_ID = "process_etl_sales_data"
+WRONG = (413, 422)  # status of errors (ml.errors) that say that the input itself cannot be used
 PUBLISHED = Asset("published_sales")  # retrain_sales_model names the same
 # Read here and not by ml.settings, whose import every parse of this file would pay for; the settings check the value.
 SCHEDULE = os.environ.get("CONTROL_ROOM_ETL_SCHEDULE") or "manual"
@@ -42,14 +43,13 @@ def run(step: str) -> dict[str, Any]:
 
     What is wrong with data or parameters stays wrong: only what may pass, as a service that is away, is tried again.
     """
-    from ml.errors import ControlRoomError
     from ml.jobs import run_step
 
     context = get_current_context()
     try:
         return run_step(DAG_ID, step, context["run_id"], dict(context["params"]))
-    except ControlRoomError as error:
-        if error.status in (413, 422):
+    except Exception as error:
+        if getattr(error, "status", 500) in WRONG:
             raise AirflowFailException(str(error)) from error
         raise
 

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 
 from ml.bundle import write_bundle
 from ml.cleaning import BASE, step
 from ml.context import Context, Json, log
 from ml.errors import InputError
 from ml.evaluation import evaluate
-from ml.features import Columns
+from ml.features import CHUNK_ROWS, KEY, Columns
 from ml.forecasting import Forecaster, tail_of
 from ml.intervals import Intervals
 from ml.lake import load_attributes, load_sales, read_snapshot
 from ml.models import MONOTONE
+from ml.promotion import TWIN
 from ml.records import RETRAIN_DAG, Choice, Evaluation, Manifest, Recipe, Snapshot
 from ml.registry import EVALUATION
 from ml.splits import Split, default_blocks, rolling_origins
@@ -156,12 +158,27 @@ def backtest_models(c: Context) -> Json:
     blocks = recipes["challenger"].blocks
     tables = Tables(data, blocks, _since(c, data, splits[0]))
     rows = backtest(recipes, data, tables, splits, _fold_progress(c, blocks, len(splits)))
+    if "champion" in recipes:
+        rows = with_twin(rows, recipes["challenger"], data, tables, splits)
     evaluation = evaluate(rows, list(recipes), found.data_version)
     evaluation = evaluation.model_copy(update={"choice": Choice.model_validate(c.json("choice.json"))})
     c.put("backtest.parquet", rows)
     c.put("evaluation.json", json.loads(evaluation.model_dump_json()))
     metrics = _metrics(evaluation)
     return c.logged(RETRAIN_DAG, metrics, metrics=metrics, texts={EVALUATION: evaluation.model_dump_json(indent=1)})
+
+
+def with_twin(rows: pl.DataFrame, challenger: Recipe, data: Data, tables: Tables, splits: list[Split]) -> pl.DataFrame:
+    """The rows with what the challenger's recipe says under another seed, null before the newest fold.
+
+    One fold is enough to tell how far seeds lie apart (see :func:`ml.promotion.noise_floor`). Not where rows are so
+    many that seeds hardly matter and a table is built anew for each use, and not for a recipe that has no seed.
+    """
+    if challenger.kind != "xgboost" or data.panel.height > CHUNK_ROWS:
+        return rows
+    twin = {TWIN: challenger.model_copy(update={"seed": challenger.seed + 1})}
+    seen = backtest(twin, data, tables, splits[-1:]).select([*KEY, TWIN])
+    return rows.join(seen, on=KEY, how="left", maintain_order="left")
 
 
 def _fold_progress(c: Context, blocks: tuple[int, ...], folds: int) -> Progress:
@@ -188,7 +205,9 @@ def _contestants(c: Context) -> dict[str, Recipe]:
             manifest = Manifest.model_validate_json((path / "manifest.json").read_text())
         known = _share_known(manifest, read_snapshot(c.lake, c.json("snapshot.json")["data_version"]))
         if known >= COMPARABLE and (trainable or manifest.recipe.kind in NAIVE):
-            recipes["champion"] = manifest.recipe.model_copy(update={"blocks": challenger.blocks})
+            # Under one seed equal recipes are equal, and others differ by what they are rather than by luck.
+            same = {"blocks": challenger.blocks, "seed": challenger.seed}
+            recipes["champion"] = manifest.recipe.model_copy(update=same)
         facts = {"version": champion.version, "data_version": manifest.data_version, "known": known}
         c.put("champion.json", facts)
     else:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from scipy.special import ndtr, stdtrit
 
 from ml.records import Decision, DecisionVerdict, Evaluation, Gate, Recipe
 
-WEEK = 7
+TWIN = "twin"  # the challenger's recipe with another seed, for some of a backtest's rows
+TELLING = ("min_gain", "significant", "noise_floor")  # gates that tell a gain from none
+FEWEST = 12  # clusters; the deviation of fewer says little
+# What errs together: a store's week (weather, a holiday, a closure), and a product as long as one trained model
+# forecasts it, in every store: lucky once, it is lucky throughout the fold. docs/promotion.md has figures.
+UNITS: tuple[tuple[str, ...], ...] = (("store", "week"), ("product", "fold"))
 
 
 @dataclass(frozen=True)
@@ -26,29 +33,71 @@ class Rules:
     seed: int = 1
 
 
-def cluster_errors(rows: pl.DataFrame, names: tuple[str, str]) -> np.ndarray:
-    """Absolute errors of two models summed by store and week: errors within a week of a store move together.
+def cluster_errors(rows: pl.DataFrame, names: tuple[str, str], unit: Sequence[str] = UNITS[0]) -> np.ndarray:
+    """Absolute errors of two models summed over what moves together, by default a week of a store.
 
-    Returns clusters × 2, in units.
+    ``unit``: columns of the rows, or ``week``. Returns clusters × 2, in units.
     """
     errors = [(pl.col(name) - pl.col("y")).abs().sum().alias(name) for name in names]
-    groups = rows.group_by("store", pl.col("date").dt.truncate("1w").alias("week")).agg(errors)
-    return groups.sort("store", "week").select(names).to_numpy()
+    groups = rows.with_columns(week=pl.col("date").dt.truncate("1w")).group_by(unit).agg(errors)
+    return groups.sort(unit).select(names).to_numpy()
+
+
+def paired_gain(rows: pl.DataFrame, names: tuple[str, str], rules: Rules = Rules()) -> tuple[float, float, float]:
+    """Gain of the first model over the second with its interval: the wider one of those over each kind of cluster.
+
+    Kinds of which there are fewer than ``FEWEST`` are left out, unless there is no other.
+    """
+    units = [unit for unit in UNITS if set(unit) - {"week"} <= set(rows.columns)]
+    clusters = [cluster_errors(rows, names, unit) for unit in units]
+    counted = [errors for errors in clusters if len(errors) >= FEWEST] or clusters[:1]
+    return max((paired_bootstrap(errors, rules) for errors in counted), key=lambda found: found[2] - found[1])
 
 
 def paired_bootstrap(errors: np.ndarray, rules: Rules) -> tuple[float, float, float]:
     """Gain 1 - sum(challenger) / sum(other) with its percentile interval (Efron & Tibshirani 1993, ch. 13).
 
-    ``errors``: clusters × (challenger, other). Clusters are drawn together for both models.
+    ``errors``: clusters × (challenger, other). Clusters are drawn together for both models. The percentiles are
+    expanded as few clusters need it (Hesterberg 2015, "What teachers should know about the bootstrap", sec. 4.2).
     """
     total = errors.sum(axis=0)
     gain = 1 - total[0] / total[1] if total[1] else 0.0
     draw = np.random.default_rng(rules.seed).integers(0, len(errors), (rules.resamples, len(errors)))
     sums = errors[draw].sum(axis=1)
     gains = 1 - sums[:, 0] / np.where(sums[:, 1] > 0, sums[:, 1], np.nan)
-    tail = (1 - rules.confidence) / 2
+    tail = _expanded_tail(len(errors), rules.confidence)
     low, high = np.nanquantile(gains, [tail, 1 - tail])
     return float(gain), float(low), float(high)
+
+
+def _expanded_tail(clusters: int, confidence: float) -> float:
+    """Tail of the percentile interval that is as wide as Student's t would make it.
+
+    Examples
+    --------
+    >>> round(_expanded_tail(10**6, 0.95), 4), round(_expanded_tail(12, 0.95), 4)
+    (0.025, 0.0108)
+    """
+    if clusters < 2:
+        return (1 - confidence) / 2
+    t = stdtrit(clusters - 1, (1 + confidence) / 2)
+    return float(ndtr(-math.sqrt(clusters / (clusters - 1)) * t))
+
+
+def noise_floor(rows: pl.DataFrame, folds: int) -> float | None:
+    """By how much two seeds of one recipe typically differ over the whole backtest, as a share of the error.
+
+    From the rows that the challenger's twin answered: differences are summed per product within a fold, which is what
+    one training errs together in; their signs are chance, so squares add up. None without a twin.
+    """
+    if TWIN not in rows.columns:
+        return None
+    known = rows.filter(pl.col(TWIN).is_not_null())
+    errors = cluster_errors(known, ("challenger", TWIN), ("product", "fold"))
+    trained, total = known["fold"].n_unique(), errors[:, 0].sum()
+    if not total:
+        return None
+    return float(np.sqrt(((errors[:, 0] - errors[:, 1]) ** 2).sum()) / total * math.sqrt(trained / folds))
 
 
 def days_to_tell(gain: float, low: float, high: float, days: int) -> int | None:
@@ -83,8 +132,9 @@ def decide(
             why = f"The champion knows {foreign:.0%} of these stores or products, so it is not compared"
         reason = f"{why}; the challenger {'is at least as good as' if passed else 'does not reach'} seasonal naive."
         return _decision("first", passed, policy, gates, reason)
-    gain, low, high = paired_bootstrap(cluster_errors(rows, ("challenger", "champion")), rules)
-    gates = [*gates, *_gain_gates(gain, low, rules), *_segment_gates(rows, evaluation, rules)]
+    gain, low, high = paired_gain(rows, ("challenger", "champion"), rules)
+    floor = noise_floor(rows, rows["fold"].n_unique())
+    gates = [*gates, *_gain_gates(gain, low, floor, rules), *_segment_gates(rows, evaluation, rules)]
     verdict, reason = _verdict(gain, low, high, gates, same_data, rules)
     more = days_to_tell(gain, low, high, rows["date"].n_unique()) if verdict == "too_close" else None
     promote = verdict == "better" and all(gate.passed for gate in gates)
@@ -118,17 +168,17 @@ def _decision(
 def _verdict(
     gain: float, low: float, high: float, gates: list[Gate], same_data: bool, rules: Rules
 ) -> tuple[DecisionVerdict, str]:
-    span = f"{gain:+.1%} (95 % interval {low:+.1%} to {high:+.1%})"
+    span = f"{gain:+.1%} ({rules.confidence:.0%} interval {low:+.1%} to {high:+.1%})"
     if same_data:
         return "unchanged", f"The data has not changed since the champion was trained; it stays. Difference {span}."
     if high < 0:
         return "worse", f"The challenger's error is larger: gain {span}."
-    if low <= 0 or gain < rules.min_gain:
-        return (
-            "too_close",
-            f"Too close to call: gain {span}; at least {rules.min_gain:.0%} and an interval above 0 count.",
-        )
+    if low == high == 0:
+        return "too_close", "The challenger's forecasts are the champion's: it is the same recipe on the same rows."
     failed = [gate.name for gate in gates if not gate.passed]
+    if small := [name for name in failed if name in TELLING]:
+        least = f"at least {rules.min_gain:.0%}, an interval above 0 and more than another seed brings count"
+        return "too_close", f"Too close to call: gain {span}; {least} (not reached: {', '.join(small)})."
     if failed:
         return "better", f"The challenger's error is smaller: gain {span}, but these gates failed: {', '.join(failed)}."
     return "better", f"The challenger's error is smaller: gain {span}, and every gate passed."
@@ -152,11 +202,18 @@ def _coverage_gates(evaluation: Evaluation, rules: Rules) -> list[Gate]:
     return found
 
 
-def _gain_gates(gain: float, low: float, rules: Rules) -> list[Gate]:
-    return [
+def _gain_gates(gain: float, low: float, floor: float | None, rules: Rules) -> list[Gate]:
+    level = f"{rules.confidence:.0%}"
+    found = [
         Gate(name="min_gain", passed=gain >= rules.min_gain, value=gain, bound=rules.min_gain, note="gain in WAPE"),
-        Gate(name="significant", passed=low > 0, value=low, bound=0.0, note="lower end of the gain's 95 % interval"),
+        Gate(
+            name="significant", passed=low > 0, value=low, bound=0.0, note=f"lower end of the gain's {level} interval"
+        ),
     ]
+    if floor is not None:
+        note = "gain beside what another seed of the same recipe typically changes"
+        found.append(Gate(name="noise_floor", passed=gain > floor, value=gain, bound=floor, note=note))
+    return found
 
 
 def _segment_gates(rows: pl.DataFrame, evaluation: Evaluation, rules: Rules) -> list[Gate]:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 
 import numpy as np
 import polars as pl
 import pytest
 
 from ml.evaluation import evaluate
-from ml.promotion import Rules, days_to_tell, decide, paired_bootstrap
+from ml.promotion import Rules, cluster_errors, days_to_tell, decide, noise_floor, paired_bootstrap, paired_gain
 from ml.records import Recipe
 
 XGB = Recipe(kind="xgboost", params={"rounds": 1})
@@ -102,3 +103,99 @@ def test_bootstrap_by_hand():
 def test_days_to_tell_grow_with_the_noise():
     assert days_to_tell(0.02, -0.02, 0.06, 84) == 84 * 3
     assert days_to_tell(0.02, 0.01, 0.03, 84) is None
+
+
+# ---------------------------------------------------------------- what errs together, and luck
+
+
+def lucky(seed: int, luck: float, **other: float) -> pl.DataFrame:
+    """Two models of one quality whose trainings are lucky with some products for a whole fold, in every store."""
+    frame = rows({"challenger": 5, "champion": 5, "seasonal_naive": 9} | other, seed)
+    rng = np.random.default_rng(seed + 1000)
+    for name in ("challenger", "champion"):
+        pairs = frame.select("product", "fold").unique(maintain_order=True)
+        pairs = pairs.with_columns(shift=pl.Series(rng.normal(0, luck, pairs.height)))
+        frame = frame.join(pairs, on=["product", "fold"], maintain_order="left")
+        frame = frame.with_columns((pl.col(name) + pl.col("shift")).alias(name)).drop("shift")
+    return frame
+
+
+def test_luck_of_a_training_is_not_taken_for_a_gain():
+    frames = [lucky(seed, 4.0) for seed in range(40)]
+    pair = ("challenger", "champion")
+    by_week = [paired_bootstrap(cluster_errors(frame, pair), Rules()) for frame in frames]
+    both = [paired_gain(frame, pair) for frame in frames]
+    assert sum(low > 0 for _, low, _ in by_week) >= 6  # store-weeks alone see 15 % and more "gains" of 2.5 %
+    assert sum(low > 0 for _, low, _ in both) <= 3
+    assert all(mine[2] - mine[1] >= week[2] - week[1] - 1e-12 for mine, week in zip(both, by_week, strict=True))
+
+
+def test_the_clusters_by_hand():
+    frame = rows({"challenger": 5, "champion": 6, "seasonal_naive": 9}, days=28, stores=2)
+    found = cluster_errors(frame, ("challenger", "champion"), ("product", "fold"))
+    part = frame.filter(pl.col("product") == "p0")
+    expected = [float((part[name] - part["y"]).abs().sum()) for name in ("challenger", "champion")]
+    assert found.shape == (5, 2)
+    assert found[0].tolist() == pytest.approx(expected)
+
+
+def test_few_clusters_make_a_wider_interval():
+    rng = np.random.default_rng(3)
+    errors = np.abs(rng.normal(10, 2, (6, 2)))
+    few, many = paired_bootstrap(errors, Rules()), paired_bootstrap(np.tile(errors, (40, 1)), Rules())
+    spread = errors[:, 1] - errors[:, 0]
+    wanted = 2 * 2.5706 * (spread - few[0] * errors[:, 1]).std(ddof=1) / math.sqrt(6) / errors[:, 1].mean()
+    assert few[2] - few[1] == pytest.approx(wanted, rel=0.25)  # Student's t with 5 degrees of freedom
+    assert many[2] - many[1] < (few[2] - few[1]) / 5
+
+
+def test_the_interval_holds_the_true_gain_as_often_as_it_says():
+    pair, held = ("challenger", "champion"), 0
+    for seed in range(60):
+        _, low, high = paired_gain(rows({"challenger": 5, "champion": 5.5}, seed, days=56), pair)
+        held += low <= 1 - 5 / 5.5 <= high
+    assert held >= 53  # 95 % of 60 is 57
+
+
+def test_one_product_leaves_weeks_of_stores_to_count():
+    frame = rows({"challenger": 5, "champion": 6}).filter(pl.col("product") == "p0")
+    pair = ("challenger", "champion")
+    assert paired_gain(frame, pair) == paired_bootstrap(cluster_errors(frame, pair), Rules())
+
+
+def test_the_same_recipe_on_the_same_rows_is_no_gain():
+    frame = rows({"champion": 5, "seasonal_naive": 9}).with_columns(challenger=pl.col("champion"))
+    found = judge(frame)
+    assert (found.verdict, found.promote, found.gain) == ("too_close", False, 0.0)
+    assert "the same recipe" in found.reason
+
+
+def test_the_noise_floor_tells_how_far_seeds_lie_apart():
+    """Against many backtests in which both models err by luck alone."""
+    gains, floors = [], []
+    for seed in range(30):
+        frame = lucky(seed, 3.0)
+        gains.append(paired_gain(frame, ("challenger", "champion"))[0])
+        newest = pl.col("fold") == frame["fold"].max()
+        frame = frame.with_columns(twin=pl.when(newest).then("champion"))
+        floors.append(noise_floor(frame, 3))
+    assert np.mean(floors) == pytest.approx(np.std(gains), rel=0.3)
+    assert noise_floor(lucky(0, 3.0), 3) is None
+
+
+def test_a_gain_below_the_noise_floor_is_too_close():
+    frame = rows({"challenger": 5, "champion": 5.4, "seasonal_naive": 9, "twin": 5})
+    shifted = pl.when(pl.col("product") == "p0").then(pl.col("challenger") + 12).otherwise("challenger")
+    quiet, loud = judge(frame), judge(frame.with_columns(twin=shifted))
+    assert quiet.promote
+    floor = next(gate for gate in quiet.gates if gate.name == "noise_floor")
+    assert 0 < floor.bound < floor.value == pytest.approx(quiet.gain)
+    assert (loud.verdict, loud.promote) == ("too_close", False)
+    assert "noise_floor" in loud.reason
+
+
+def test_the_confidence_of_the_rules_is_the_one_that_is_named():
+    frame = rows({"challenger": 5, "champion": 5.3, "seasonal_naive": 9})
+    strict, usual = judge(frame, rules=Rules(confidence=0.99)), judge(frame)
+    assert "99% interval" in strict.reason
+    assert strict.gain_high - strict.gain_low > usual.gain_high - usual.gain_low

@@ -6,17 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ml.context import Context
 from ml.errors import SettingsError
 from ml.jobs import STEPS
 from ml.promotion import Rules
 from ml.records import ETL_DAG, RETRAIN_DAG
 from ml.settings import load_settings, variable
-from ml.succession import RULES
+from ml.succession import RULES, rules_of
 
 ROOT = Path(__file__).resolve().parents[2]
 READ = """
@@ -115,3 +117,8 @@ def test_the_gate_is_set_by_parameters_of_the_same_names(tmp_path):
     for name in RULES:
         schema, usual = found[name], getattr(Rules(), name)
         assert schema["minimum"] <= usual <= schema["maximum"], name
+
+
+def test_what_a_run_sets_of_the_gate_counts_and_the_rest_is_usual():
+    given = {"min_gain": 0.2, "confidence": None, "trials": 3}
+    assert rules_of(Context(load_settings({}), "r", given)) == replace(Rules(), min_gain=0.2)

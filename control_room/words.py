@@ -145,6 +145,7 @@ DRIVERS = {
     "series": N_("this product and store"),
     "closed": N_("closed day"),
     "closures": N_("closed days around it"),
+    "day": N_("what is special about the day"),
     "other": N_("other inputs"),
 }
 EXPLANATIONS = {
@@ -258,6 +259,7 @@ GATES = {
     "coverage_95": (N_("The 95 % interval holds about 95 % of the days"), "percent"),
     "min_gain": (N_("Error reduced by at least the required share"), "signed"),
     "significant": (N_("The reduction is not chance (lower end of its interval above 0)"), "signed"),
+    "noise_floor": (N_("The reduction is more than another seed of the same recipe brings"), "signed"),
     "segments": (N_("No important store or promotion state gets much worse"), "signed"),
 }
 

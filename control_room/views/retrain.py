@@ -264,7 +264,9 @@ def run() -> None:
 
 
 def _outcome(ended: Run) -> None:
-    if ended.state == "success":
+    if ended.tasks and all(task.state == "skipped" for task in ended.tasks):
+        st.info(gettext("The run ended at once: the champion has learned from this very data."), icon=":material/info:")
+    elif ended.state == "success":
         st.success(gettext("The run has ended. Whether the challenger is better, and why, is on the next page."))
         newest = max(asked.models().value or (), key=lambda item: item.created_at, default=None)
         if newest and (told := asked.choice(newest.version)):

@@ -465,6 +465,15 @@ def test_a_run_started_elsewhere_is_followed_not_doubled(console, world):
     assert sum(run.active for run in world.runs[RETRAIN_DAG]) == 1
 
 
+def test_a_run_that_had_nothing_to_do_says_so(console, world):
+    run = world.runs[RETRAIN_DAG][0]
+    skipped = tuple(task.model_copy(update={"state": "skipped"}) for task in run.tasks)
+    world.runs[RETRAIN_DAG][0] = run.model_copy(update={"tasks": skipped})
+    app = console("retrain")
+    assert any("learned from this very data" in info.value for info in app.info)
+    assert not app.success
+
+
 def test_cancel(console, world):
     app = start(console("retrain"))
     app.button(key=f"cancel-{RETRAIN_DAG}").click().run()

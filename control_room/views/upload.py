@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from control_room import asked, exports, parts, session
+from control_room import asked, checks, exports, parts, session
 from control_room.i18n import N_, gettext, moment, ngettext, number, percent, size
 from control_room.views import follow
 from control_room.words import (
@@ -428,7 +428,17 @@ def _start_etl(count: int, running: bool) -> None:
 def _etl_outcome(run: Any) -> None:
     if run.state == "success":
         st.success(gettext("The data is published. Forecasts start from it; retrain when you want a model of it."))
+        _checks()
         st.page_link("pages/retrain.py", label=gettext("Go to Retrain"), icon=":material/model_training:")
+
+
+def _checks() -> None:
+    """What the run's checks noticed about the data that is published now."""
+    snapshot = asked.snapshot().value
+    for check in snapshot.checks if snapshot else ():
+        message, hint = (parts.plain(text) for text in checks.told(check))
+        icon, _, colour = SEVERITIES["info" if check.severity == "info" else "row"]
+        st.markdown(f":{colour}[{icon}] {message} {hint}")
 
 
 # ---------------------------------------------------------------- all uploads

@@ -217,6 +217,7 @@ class World:
     verdict: r.DecisionVerdict = "too_close"
     choice: r.Choice | None = None
     progress: r.Progress | None = None
+    checks: tuple[r.DataCheck, ...] = ()
     paused: bool = False
     uploads: dict[str, r.Upload] = field(default_factory=dict)
     runs: dict[str, list[r.Run]] = field(default_factory=dict)
@@ -310,6 +311,7 @@ class FakeApi:
             rows_train=44_640, rows_test=3_360, rows_rejected=3, rows_filled=12, stores=3, products=4, series=12,
             date_from=TODAY - DAY * 400, date_to=TODAY - DAY, split_date=TODAY - DAY * 29, country="ES", columns={},
             regressors=(), missing_days="zero", encoding=r.Encoding(), sources=("u2",), decisions=(), files={},
+            checks=self.world.checks,
         )  # fmt: skip
 
     def catalog(self) -> Catalog:

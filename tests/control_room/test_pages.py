@@ -8,7 +8,7 @@ import pytest
 
 from control_room import session
 from ml.errors import InputError
-from ml.records import ETL_DAG, RETRAIN_DAG, Choice, Progress
+from ml.records import ETL_DAG, RETRAIN_DAG, Choice, DataCheck, Progress
 
 ALL = ("", "upload", "predict", "history", "experiments", "retrain")
 LANGUAGES = ("en", "es")
@@ -396,6 +396,17 @@ def test_roll_back(console, world):
     app.text_area(key="rollback-reason").set_value("complaints").run()
     app.button(key="rollback").click().run()
     assert (world.champion, world.promotions[-1].action) == ("6", "rollback")
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("en", "series with 12% of the units are no longer"), ("es", "de las unidades ya no están en los datos")],
+)
+def test_what_the_checks_of_the_data_noticed_is_shown_after_the_run(console, world, language, words):
+    facts = {"count": 3, "share": 0.12}
+    world.checks = (DataCheck(code="series_gone", severity="warning", message="m", facts=facts),)
+    app = console("upload", language=language, run="etl-1")
+    assert any(words in block.value.replace("\\", "") for block in app.markdown)
 
 
 # ---------------------------------------------------------------- retrain

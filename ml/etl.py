@@ -19,7 +19,7 @@ from ml.drift import Learned, measure_drift
 from ml.encoding import encode, fit_encoding
 from ml.errors import InputError, NotFound
 from ml.lake import ATTRIBUTES, REJECTED, current_snapshot, load_sales, publish, read_snapshot
-from ml.records import ETL_DAG, Drift, Encoding, Snapshot
+from ml.records import ETL_DAG, DataCheck, Drift, Encoding, Snapshot
 from ml.settings import Settings
 from ml.splits import rolling_origins
 
@@ -108,17 +108,8 @@ def split(c: Context) -> Json:
 
 def check(c: Context) -> Json:
     """Look for what should not be published, and for drift from what the champion learned."""
-    panel, collected, counted = _panel(c), c.json("collect.json"), c.json("validate.json")
-    new = Candidate(
-        panel.frame,
-        c.lake.get_frame(counted["merged"], ("store", "product", "date", "sales")),
-        panel.frequency,
-        rows_rejected=counted["rows_rejected"],
-        today=dt.datetime.now(dt.UTC).date(),
-    )
-    before = _same_business(c, collected["uploads"])
-    known = None if before is None else Published(load_sales(c.lake, before, ("sales",)), before.frequency)
-    found = check_data(new, known, accepted_codes(before.checks if before is not None else ()))
+    panel = _panel(c)
+    found = _checked(c, panel)  # first and apart: what it compares with is not held while drift is measured
     drift = _drift(c, panel)
     judged = {"checks": [item.model_dump() for item in found], "drift": drift.model_dump(mode="json")}
     c.put("checks.json", judged)
@@ -132,6 +123,20 @@ def check(c: Context) -> Json:
     refuse_errors(found, anyway=bool(c.option("publish_anyway", False)))
     moved = [item.feature for item in drift.features if item.level != "none"]
     return result | {"drift": ", ".join(moved) or drift.note or "none"}
+
+
+def _checked(c: Context, panel: Panel) -> tuple[DataCheck, ...]:
+    counted = c.json("validate.json")
+    new = Candidate(
+        panel.frame,
+        c.lake.get_frame(counted["merged"], ("store", "product", "date", "sales")),
+        panel.frequency,
+        rows_rejected=counted["rows_rejected"],
+        today=dt.datetime.now(dt.UTC).date(),
+    )
+    before = _same_business(c, c.json("collect.json")["uploads"])
+    known = None if before is None else Published(load_sales(c.lake, before, ("sales",)), before.frequency)
+    return check_data(new, known, accepted_codes(before.checks if before is not None else ()))
 
 
 def _same_business(c: Context, uploads: list[str]) -> Snapshot | None:

@@ -155,7 +155,12 @@ EXPLANATIONS = {
     "mixed": N_("Usual are {base} {unit}; what moves it: {drivers}."),
     "closed": N_("The shop is closed on such a day."),
 }
-ACTIONS = {"promote": N_("promoted"), "rollback": N_("rolled back"), "reject": N_("rejected"), "retire": N_("files given up")}
+ACTIONS = {
+    "promote": N_("promoted"),
+    "rollback": N_("rolled back"),
+    "reject": N_("rejected"),
+    "retire": N_("files given up"),
+}
 UNITS = {"units/day": N_("units/day"), "units/week": N_("units/week"), "units": N_("units")}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from ml.records import Advice, AdviceBlocker, AdviceCode, AdviceReason, AdviceWeight, BlockerCode
 
@@ -136,7 +136,7 @@ def expected_gain(gains: Sequence[float]) -> tuple[float | None, float | None, f
     mean = float(np.mean(gains))
     if len(gains) < 2:
         return mean, None, None
-    reach = float(student.ppf(0.975, len(gains) - 1)) * float(np.std(gains, ddof=1)) / math.sqrt(len(gains))
+    reach = float(stdtrit(len(gains) - 1, 0.975)) * float(np.std(gains, ddof=1)) / math.sqrt(len(gains))
     return mean, mean - reach, mean + reach
 
 
@@ -163,7 +163,7 @@ def error_by_day(absolute: Sequence[float], sold: Sequence[float], rows: int) ->
         return None
     wape = float(e.sum() / y.sum())
     spread = float(np.sqrt(((e - wape * y) ** 2).sum() * len(y) / (len(y) - 1))) / float(y.sum())
-    reach = float(student.ppf(0.975, len(y) - 1)) * spread
+    reach = float(stdtrit(len(y) - 1, 0.975)) * spread
     return Error(wape, max(wape - reach, 0.0), wape + reach, rows, len(y))
 
 

@@ -98,7 +98,10 @@ class Scratch:
 
     def table(self) -> Table:
         arrays = [np.load(self.folder / f"{name}.npy") for name in (*ARRAYS, "y")]
-        return Table(HORIZON, Inputs(*arrays[:-1]), arrays[-1], pl.read_parquet(self.folder / "keys.parquet"))
+        keys = pl.read_parquet(self.folder / "keys.parquet")
+        names = self.data(pl.DataFrame()).names
+        # The effects of days are in it: without days to ask, they stay as they are.
+        return Table(HORIZON, Inputs(*arrays[:-1]), arrays[-1], keys, names, np.zeros(keys.height, np.uint32))
 
 
 def _tuples(value: Any) -> Any:
@@ -136,6 +139,7 @@ def features_ours(scratch: Scratch) -> Result:
     since = scratch.since(data.panel)
     with _clock() as took:
         table = build_table(data, HORIZON, since)
+        table.seen_from(scratch.origin)
     scratch.keep(table)
     return {
         "seconds": took[0],
@@ -212,7 +216,9 @@ def _bundled(scratch: Scratch, data: Data, recipe: Recipe, model: Model) -> None
     # Residuals of a backtest would cost hours; any bounds take the same time to look up.
     spread = Intervals.fit(np.ones(3000), np.arange(3000.0) % 7, np.resize(recipe.blocks, 3000))
     tail = tail_of(data.panel, data.frequency, HORIZON)
-    write_bundle(scratch.folder / "bundle", manifest, model, spread, tail, lambda _: [])
+    write_bundle(
+        scratch.folder / "bundle", manifest, model, spread, tail, lambda _: [], days=data.effects(scratch.origin)
+    )
 
 
 def _asked(scratch: Scratch, columns: Columns) -> pl.DataFrame:

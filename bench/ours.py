@@ -91,7 +91,16 @@ def learn(
     model = train_until(recipe, data, tables, last)
     intervals = Intervals.fit(rows["challenger"].to_numpy(), rows["y"].to_numpy(), rows["block"].to_numpy())
     state = tail_of(data.panel, data.frequency, horizon)
-    bundle = write_bundle(folder, manifest_of(data, recipe, horizon, last), model, intervals, state, lambda _: [], side)
+    bundle = write_bundle(
+        folder,
+        manifest_of(data, recipe, horizon, last),
+        model,
+        intervals,
+        state,
+        lambda _: [],
+        side,
+        days=data.effects(last),
+    )
     return Learned(Forecaster(bundle), recipe, errors, len(splits))
 
 

@@ -31,7 +31,11 @@ def matrix(
     alphabets = {n: _alphabet(panel[n.removesuffix("_code")]) for n in names if n.endswith("_code")}
     rows = windows(panel, offset, groups).filter(pl.col("date") >= since, pl.col("level").is_not_null())
     rows = rows.filter(pl.col("sales").is_not_null()) if known else rows
-    rows = pointwise(rows, country, alphabets).select(*names, "level", "sales")
+    rows = (
+        pointwise(rows, country, alphabets)
+        .with_columns(day_effect=pl.lit(None, pl.Float32))
+        .select(*names, "level", "sales")
+    )
     value = pl.col(names).cast(pl.Float32)
     x = rows.select(pl.when(value.is_finite()).then(value)).to_numpy(order="c")  # XGBoost takes no infinities
     return x, rows["level"].to_numpy(), rows["sales"].to_numpy()

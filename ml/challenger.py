@@ -244,7 +244,7 @@ def train(c: Context) -> Json:
         path = Path(folder) / "bundle"
         made = write_bundle(
             path, _manifest(data, found, recipe), model, intervals, state, lambda b: Forecaster(b).golden_rows(),
-            attributes=load_attributes(c.lake, found), sums=Sums.fit(rows),
+            attributes=load_attributes(c.lake, found), sums=Sums.fit(rows), days=data.effects(last),
         )  # fmt: skip
         forecaster = Forecaster(made)
         example = forecaster.next_days([], [], 1).head(5).to_pandas()

@@ -22,6 +22,7 @@ CONSTANT = "level"  # the group of what a model adds to every row
 # First match wins. A regressor's own name comes before all of them, a feature that nothing matches is "other".
 GROUPS: tuple[tuple[str, str], ...] = (
     (r"^shut_", "closures"),
+    (r"^day_effect$", "day"),
     (r"holiday", "holiday"),
     (r"promot", "promotion"),
     (r"price|discount", "price"),

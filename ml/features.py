@@ -25,6 +25,7 @@ from ml.records import Frequency
 SERIES = ["store", "product"]
 KEY = ["store", "product", "date"]
 CATEGORICAL = ("store_code", "product_code")
+DAY_EFFECT = "day_effect"  # of daily data, see ml.dayeffects; weeks have no weekdays, distances tell their holidays
 GROUPS = 2  # product attributes whose sales per store become features (department, category)
 CHUNK_ROWS = 2_000_000  # windows of more rows than this are computed store by store: they need 20 times the memory
 
@@ -389,7 +390,7 @@ def feature_names(frequency: Frequency, columns: Columns) -> list[str]:
     names += ["r_same_weekday_promotion"] if columns.promotion and frequency == "D" else []
     names += ["price", "r_price", "r_price_max", "r_price_level", "r_price_last"] if columns.price else []
     names += ["month", "week", "year_sin", "year_cos", "holiday", "days_to_holiday", "days_since_holiday"]
-    names += ["weekday", "day", "days_left_in_month"] if frequency == "D" else []
+    names += ["weekday", "day", "days_left_in_month", DAY_EFFECT] if frequency == "D" else []
     names += closures.NAMES if closures.tells(columns.closed_when, frequency) else []
     coded = [f"{name}_code" for name in (*columns.text, *columns.static_text)]
     return [*names, *columns.regressors, *columns.static, *coded, *CATEGORICAL]

@@ -18,7 +18,17 @@ from ml.closures import NAMES, REACH, closed_days
 from ml.encoding import add_codes
 from ml.errors import InputError, NotEnoughData
 from ml.explain import as_lists, grouped, sentence
-from ml.features import KEY, SERIES, WINDOWS, Columns, GroupSales, closed_mask, history_features, known_features
+from ml.features import (
+    DAY_EFFECT,
+    KEY,
+    SERIES,
+    WINDOWS,
+    Columns,
+    GroupSales,
+    closed_mask,
+    history_features,
+    known_features,
+)
 from ml.models import Inputs
 from ml.records import LEVELS, Frequency
 from ml.siblings import Siblings, attributes_of, levels_of
@@ -362,6 +372,8 @@ class Forecaster:
         full = self._history(self._with_closures(self._prefilled(self._snapped(keyed))))
         full = add_codes(full, self.manifest.encoding)
         full = known_features(full, self.frequency, self.columns, self.manifest.country).sort("_row")
+        if self.bundle.days is not None:
+            full = full.with_columns(self.bundle.days.of(full).alias(DAY_EFFECT))
         return full.with_columns(_shut=closed_mask(self.columns))
 
     def inputs_of(self, rows: pl.DataFrame) -> dict[int, tuple[Array, Inputs]]:

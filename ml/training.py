@@ -15,9 +15,11 @@ import numpy as np
 import polars as pl
 
 from ml.closures import closed_days, tells
+from ml.dayeffects import DayEffects, Days
 from ml.encoding import add_codes
 from ml.features import (
     CHUNK_ROWS,
+    DAY_EFFECT,
     Columns,
     GroupSales,
     by_store,
@@ -50,15 +52,37 @@ class Data:
     def names(self) -> list[str]:
         return feature_names(self.frequency, self.columns)
 
+    def effects(self, origin: dt.date) -> DayEffects | None:
+        """What days do to sales, as learnt up to ``origin``: a model trained until then needs it to answer."""
+        return self.days.effects(origin) if self.days else None
+
+    @cached_property
+    def days(self) -> Days | None:
+        """What its days do to sales, as seen from any origin; weekly data has none."""
+        return Days.of(self.panel, self.columns, self.country) if self.frequency == "D" else None
+
 
 @dataclass(frozen=True)
 class Table:
-    """Model inputs and sales of one block. ``keys``: date, store, product, promotion per row; ``y`` in units."""
+    """Model inputs and sales of one block. ``keys``: date, store, product, promotion per row; ``y`` in units.
+
+    ``cells``: the day of each row in ``days``. The effect of a day is the one input that depends on the origin: ask
+    :meth:`seen_from` for the inputs.
+    """
 
     block: int
     rows: Inputs
     y: Array
     keys: pl.DataFrame
+    names: list[str]
+    cells: Array
+    days: Days | None = None
+
+    def seen_from(self, origin: dt.date) -> Inputs:
+        """All rows, with the effects of their days as known at ``origin``: written into ``rows``, which is no copy."""
+        if self.days is not None:
+            self.rows.x[:, self.names.index(DAY_EFFECT)] = self.days.at(origin)[self.cells]
+        return self.rows
 
     @property
     def date(self) -> Array:
@@ -84,10 +108,11 @@ def build_table(
     stack, keys = _Stack(within), []
     for part in parts:
         table = _part(data, part, groups, block, since)
-        stack.add(table.y, table.rows.x, table.rows.level, table.rows.seasonal_naive, table.rows.moving_average)
+        rows = table.rows
+        stack.add(table.y, table.cells, rows.x, rows.level, rows.seasonal_naive, rows.moving_average)
         keys.append(table.keys)
-    y, *rows = stack.whole()
-    return Table(block, Inputs(*rows), y, pl.concat(keys))
+    y, cells, *arrays = stack.whole()
+    return Table(block, Inputs(*arrays), y, pl.concat(keys), data.names, cells, data.days)
 
 
 class _Stack:
@@ -125,9 +150,12 @@ def _part(data: Data, panel: pl.DataFrame, groups: GroupSales, block: int, since
     keep = _asked(since) & pl.col("level").is_not_null() & ~closed_mask(data.columns)
     rows = add_codes(rows.filter(keep), data.encoding)
     rows = known_features(rows, data.frequency, data.columns, data.country)
+    rows = rows.with_columns(pl.lit(None, pl.Float32).alias(DAY_EFFECT))  # known only from an origin on
+    cells = data.days.numbered(rows) if data.days else np.zeros(rows.height, np.uint32)
     promotion = pl.col("promotion") if data.columns.promotion else pl.lit(0.0).alias("promotion")
     keys = rows.select("date", "store", "product", promotion)
-    return Table(block, as_inputs(rows, data.names), rows["sales"].to_numpy().astype(np.float64), keys)
+    y = rows["sales"].to_numpy().astype(np.float64)
+    return Table(block, as_inputs(rows, data.names), y, keys, data.names, cells, data.days)
 
 
 def as_inputs(rows: pl.DataFrame, names: list[str]) -> Inputs:
@@ -208,8 +236,9 @@ def _sample(recipe: Recipe, table: Table, origin: dt.date, limit: int | None) ->
         index = np.random.default_rng(recipe.seed).choice(index, limit, replace=False)
         index.sort()
     weight = recency_weight(table.date[index], origin, float(recipe.params.get("half_life", 0)))
+    rows = table.seen_from(origin)
     whole = len(index) == len(table.y)  # then no copy
-    return table.block, table.rows if whole else table.rows.take(index), table.y[index], weight
+    return table.block, rows if whole else rows.take(index), table.y[index], weight
 
 
 def test_rows(table: Table, split: Split, blocks: tuple[int, ...], frequency: Frequency) -> tuple[Array, Array]:
@@ -251,7 +280,7 @@ def _judged(recipes: dict[str, Recipe], data: Data, table: Table, split: Split) 
     """Forecasts of every recipe for the rows of a fold that this table's block answers."""
     blocks = next(iter(recipes.values())).blocks
     index, ahead = test_rows(table, split, blocks, data.frequency)
-    rows, mine = table.rows.take(index), {table.block: table}
+    rows, mine = table.seen_from(split.origin).take(index), {table.block: table}
     part = table.keys[index].with_columns(
         origin=pl.lit(split.origin), ahead=ahead, block=pl.lit(table.block), y=table.y[index]
     )

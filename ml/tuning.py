@@ -95,7 +95,7 @@ def score(model: Model, data: Data, tables: Mapping[int, Table], split: Split, m
     for block in model.recipe.blocks:
         index, _ = test_rows(tables[block], split, model.recipe.blocks, data.frequency)
         y.append(tables[block].y[index])
-        forecast.append(model.predict(block, tables[block].rows.take(index)))
+        forecast.append(model.predict(block, tables[block].seen_from(split.origin).take(index)))
     measure = rmspe if metric == "rmspe" else wape
     return measure(np.concatenate(y), np.concatenate(forecast))
 

@@ -99,6 +99,7 @@ def write_test_bundle(folder: Path, chain: Chain, judged: pl.DataFrame, recipe: 
         tail_of(chain.panel.frame, "D", 28),
         lambda draft: Forecaster(draft).golden_rows(),
         sums=Sums.fit(judged),
+        days=chain.data.effects(chain.last),
     )
 
 

@@ -57,7 +57,7 @@ def served(tmp_path_factory) -> tuple[Forecaster, pl.DataFrame]:
     )  # fmt: skip
     intervals = Intervals.fit(rows["challenger"].to_numpy(), rows["y"].to_numpy(), rows["block"].to_numpy())
     folder = Path(tmp_path_factory.mktemp("shops")) / "bundle"
-    write_bundle(folder, manifest, model, intervals, tail_of(past, "D", 28), lambda _: [])
+    write_bundle(folder, manifest, model, intervals, tail_of(past, "D", 28), lambda _: [], days=data.effects(origin))
     return Forecaster(load_bundle(folder)), future
 
 

@@ -247,3 +247,25 @@ def test_one_short_series(loop: Loop, tmp_path: Path, days: int):
     inside = (actual >= rows["low_95"].to_numpy()) & (actual <= rows["high_95"].to_numpy())
     assert inside.mean() > 0.85
     assert rows["high_95"].max() < 40 * 6
+
+
+def test_the_same_recipe_under_another_seed_is_not_promoted_on_new_data(loop: Loop):
+    asked = QUICK | {"monotone": "off"}
+    loop.run(ETL_DAG, {"source": "demo"}, "etl-seed-1")
+    first = loop.run(RETRAIN_DAG, asked | {"seed": 1}, "seed-1")
+    loop.run(ETL_DAG, {"source": "demo_next_week"}, "etl-seed-2")
+    second = loop.run(RETRAIN_DAG, asked | {"seed": 2}, "seed-2")
+    seeds = [loop.lake.get_json(f"runs/seed-{k}/recipe.json").pop("seed") for k in (1, 2)]
+    assert seeds == [1, 2]
+    assert (second["decide"]["verdict"], second["promote"]["promoted"]) == ("too_close", None)
+    assert loop.champion() == first["train"]["version"]
+    rows = loop.lake.get_frame("runs/seed-2/backtest.parquet")
+    assert rows["champion"].to_list() == rows["challenger"].to_list()
+    assert rows["twin"].is_not_null().to_list() == (rows["fold"] == rows["fold"].max()).to_list()
+    assert (rows["twin"] != rows["challenger"]).sum() > 0
+    decision = loop.registry.report(second["train"]["version"]).decision
+    assert decision is not None
+    floor = next(gate for gate in decision.gates if gate.name == "noise_floor")
+    assert (floor.passed, floor.value) == (False, 0.0)
+    assert floor.bound is not None
+    assert 0 < floor.bound < 0.1

@@ -22,7 +22,8 @@ import xgboost as xgb
 
 from bench import plain
 from bench.tables import manifest_of, peak_gb
-from ml.bundle import load_bundle, write_bundle
+from ml.bundle import DAYS, load_bundle, write_bundle
+from ml.dayeffects import DayEffects
 from ml.evaluation import wape
 from ml.features import Columns
 from ml.forecasting import Forecaster, tail_of
@@ -253,13 +254,14 @@ def score_plain(scratch: Scratch) -> Result:
     """Plain features of the same rows and XGBoost's own prediction: no bounds, no support, no warnings."""
     data = scratch.data(pl.DataFrame())
     booster = xgb.Booster(model_file=next((scratch.folder / "bundle").glob("*.ubj")))
+    effects = DayEffects.from_json((scratch.folder / "bundle" / DAYS).read_text()).of
     panel, origin = scratch.panel(), scratch.origin
     later = pl.col("date") > origin
     rows = panel.filter(~later | pl.col("sales").is_not_null())
     rows = rows.with_columns(sales=pl.when(~later).then("sales"))
     after = origin + dt.timedelta(days=1)
     with _clock() as first:
-        x, level, _ = plain.matrix(rows, HORIZON, data.names, data.country, since=after, known=False)
+        x, level, _ = plain.matrix(rows, HORIZON, data.names, data.country, since=after, known=False, effects=effects)
         with _clock() as again:
             margin = np.log(level).astype(np.float32)
             found = booster.inplace_predict(x, base_margin=margin, validate_features=False)

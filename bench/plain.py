@@ -7,6 +7,7 @@ once. Nothing is imported from the product but the calendar of holidays (a looku
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -21,9 +22,18 @@ Matrix = tuple[np.ndarray, np.ndarray, np.ndarray]  # features float32, level, s
 
 
 def matrix(
-    panel: pl.DataFrame, offset: int, names: list[str], country: str, *, since: dt.date, known: bool = True
+    panel: pl.DataFrame,
+    offset: int,
+    names: list[str],
+    country: str,
+    *,
+    since: dt.date,
+    known: bool = True,
+    effects: Callable[[pl.DataFrame], pl.Series] | None = None,
 ) -> Matrix:
     """Features of the rows from ``since`` on, in the order of ``names``; ``known``: only rows with known sales.
+
+    ``effects``: of days; what has been learnt is looked up by the product's own code. Without it they are unknown.
 
     ``panel``: as the product's, sorted by store, product, date. Columns ``x_code`` are places in the alphabet of ``x``.
     """
@@ -31,11 +41,9 @@ def matrix(
     alphabets = {n: _alphabet(panel[n.removesuffix("_code")]) for n in names if n.endswith("_code")}
     rows = windows(panel, offset, groups).filter(pl.col("date") >= since, pl.col("level").is_not_null())
     rows = rows.filter(pl.col("sales").is_not_null()) if known else rows
-    rows = (
-        pointwise(rows, country, alphabets)
-        .with_columns(day_effect=pl.lit(None, pl.Float32))
-        .select(*names, "level", "sales")
-    )
+    rows = pointwise(rows, country, alphabets)
+    of_days = effects(rows) if effects else pl.lit(None, pl.Float32)
+    rows = rows.with_columns(of_days.alias("day_effect")).select(*names, "level", "sales")
     value = pl.col(names).cast(pl.Float32)
     x = rows.select(pl.when(value.is_finite()).then(value)).to_numpy(order="c")  # XGBoost takes no infinities
     return x, rows["level"].to_numpy(), rows["sales"].to_numpy()

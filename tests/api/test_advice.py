@@ -65,15 +65,16 @@ def test_a_week_of_new_sales_far_from_the_forecast_is_a_reason(trained, serve):
         assert advice.wanted
 
 
-def test_new_data_is_counted_against_what_was_learned(trained, serve, tmp_path):
-    """The demo's next week, published by ETL, in a copy of the lake: other tests keep their data."""
+def test_new_data_is_counted_against_what_was_learned(trained, serve, new_database, tmp_path):
+    """The demo's next week, in a copy of the lake and with its actuals elsewhere: other tests keep their data."""
     lake = tmp_path / "lake"
     shutil.copytree(trained.lake_url, lake)
     own = trained.model_copy(update={"lake": str(lake), "data_dir": tmp_path / "data"})
     with serve(own) as api:
         api.ready()
         before, _ = advising.gather(api.services)
-        context = jobs.Context(own, "etl-advice", {"source": "demo_next_week"})
+        elsewhere = own.model_copy(update={"database_url": new_database()})
+        context = jobs.Context(elsewhere, "etl-advice", {"source": "demo_next_week"})
         for name in jobs.STEPS[ETL_DAG]:
             jobs.step_of(ETL_DAG, name)(context)
         api.wait_for(lambda: asked(api).blockers[-1].code != "unchanged_data")

@@ -113,7 +113,7 @@ def test_a_product_launched_in_the_test_part_has_a_code_of_its_own(etl, settings
         for i, day in enumerate(days)
         for product, price in (("p", 2.0), ("q", 4.0))
     ]
-    rows += [f"{day},launched,90,50.0" for day in days[-10:]]
+    rows += [f"{day},launched,6,50.0" for day in days[-10:]]
     (tmp_path / "sales.csv").write_text("date,product,sales,price\n" + "\n".join(rows) + "\n")
     found = etl(source=str(tmp_path / "sales.csv"))
     lake = Context(settings, "x", {}).lake

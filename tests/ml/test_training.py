@@ -99,7 +99,11 @@ def test_of_many_rows_the_newest_are_learned_from(chain, monkeypatch):
     mask = (table.date >= np.datetime64(since)) & (table.date <= np.datetime64(origin))
     assert 400 < mask.sum() <= 500
     cut = dataclasses.replace(
-        table, rows=table.rows.take(mask), y=table.y[mask], keys=table.keys.filter(pl.Series(mask))
+        table,
+        rows=table.rows.take(mask),
+        y=table.y[mask],
+        keys=table.keys.filter(pl.Series(mask)),
+        cells=table.cells[mask],
     )
     wanted = train_until(recent, chain.data, {7: cut}, origin)
     assert np.array_equal(few.predict(7, table.rows), wanted.predict(7, table.rows))

@@ -31,7 +31,7 @@ from ml.intervals import Intervals
 from ml.models import Inputs, Model, booster_params
 from ml.records import Encoding, Recipe
 from ml.splits import default_blocks
-from ml.training import Data, Table, Tables, build_table, oldest_date, recency_weight, train_until
+from ml.training import Data, Rows, Table, Tables, build_table, recency_weight, train_until
 from ml.tuning import known_good
 
 HORIZON = 28
@@ -82,9 +82,6 @@ class Scratch:
         columns = Columns(**{k: _tuples(v) for k, v in facts["columns"].items()})
         return Data(panel, facts["frequency"], columns, Encoding.model_validate(facts["encoding"]), facts["country"])
 
-    def since(self, panel: pl.DataFrame) -> dt.date:
-        return oldest_date(panel, self.origin) or panel["date"].min()  # type: ignore[return-value]
-
     def recipe(self, rows: int, blocks: tuple[int, ...] = (HORIZON,)) -> Recipe:
         """Where every search starts; one objective, so that the peer is one call."""
         params = known_good("wape", rows) | {"objective": "tweedie"}
@@ -119,8 +116,8 @@ def check(scratch: Scratch) -> Result:
     data = scratch.data(panel.filter(pl.col("product").is_in(some.implode())))
     data = replace(data, encoding=_encoding_of(data.panel, data.encoding))
     ours = build_table(data, HORIZON)
-    first: dt.date = panel["date"].min()  # type: ignore[assignment]
-    x, level, y = plain.matrix(data.panel, HORIZON, data.names, data.country, since=first)
+    known = pl.col("sales").is_not_null()
+    x, level, y = plain.matrix(data.panel, HORIZON, data.names, data.country, wanted=known)
     if x.shape != ours.rows.x.shape or (np.isnan(x) != np.isnan(ours.rows.x)).any() or (y != ours.y).any():
         raise SystemExit("the plain script's rows or gaps differ from the product's: the two do not do the same work")
     return {"rows": len(y), "difference": max(_difference(ours.rows.x, x), _difference(ours.rows.level, level))}
@@ -137,9 +134,9 @@ def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 def features_ours(scratch: Scratch) -> Result:
     data = scratch.past()
-    since = scratch.since(data.panel)
+    rows = Rows.learnable(data.panel, scratch.origin)
     with _clock() as took:
-        table = build_table(data, HORIZON, since)
+        table = build_table(data, HORIZON, rows)
         table.seen_from(scratch.origin)
     scratch.keep(table)
     return {
@@ -153,9 +150,9 @@ def features_ours(scratch: Scratch) -> Result:
 
 def features_plain(scratch: Scratch) -> Result:
     data = scratch.past()
-    since = scratch.since(data.panel)
+    rows = Rows.learnable(data.panel, scratch.origin)
     with _clock() as took:
-        x, _, _ = plain.matrix(data.panel, HORIZON, data.names, data.country, since=since)
+        x, _, _ = plain.matrix(data.panel, HORIZON, data.names, data.country, wanted=rows.wanted)
     return {"seconds": took[0], "cpu_seconds": took[1], "rows": data.panel.height, "kept": len(x)}
 
 
@@ -255,13 +252,11 @@ def score_plain(scratch: Scratch) -> Result:
     data = scratch.data(pl.DataFrame())
     booster = xgb.Booster(model_file=next((scratch.folder / "bundle").glob("*.ubj")))
     effects = DayEffects.from_json((scratch.folder / "bundle" / DAYS).read_text()).of
-    panel, origin = scratch.panel(), scratch.origin
-    later = pl.col("date") > origin
+    panel, later = scratch.panel(), pl.col("date") > scratch.origin
     rows = panel.filter(~later | pl.col("sales").is_not_null())
     rows = rows.with_columns(sales=pl.when(~later).then("sales"))
-    after = origin + dt.timedelta(days=1)
     with _clock() as first:
-        x, level, _ = plain.matrix(rows, HORIZON, data.names, data.country, since=after, known=False, effects=effects)
+        x, level, _ = plain.matrix(rows, HORIZON, data.names, data.country, wanted=later, effects=effects)
         with _clock() as again:
             margin = np.log(level).astype(np.float32)
             found = booster.inplace_predict(x, base_margin=margin, validate_features=False)
@@ -302,7 +297,7 @@ def whole(scratch: Scratch) -> Result:
     data, began = scratch.past(), time.perf_counter()
     blocks = default_blocks(HORIZON, data.frequency)
     recipe = scratch.recipe(data.panel.height, blocks)
-    tables = _Timed(Tables(data, blocks, oldest_date(data.panel, scratch.origin)))
+    tables = _Timed(Tables(data, blocks, Rows.learnable(data.panel, scratch.origin)))
     with _clock() as training:
         model = train_until(recipe, data, tables, scratch.origin)
     features = tables.seconds

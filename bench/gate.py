@@ -40,7 +40,7 @@ from ml.evaluation import evaluate, wape
 from ml.promotion import decide
 from ml.records import Recipe
 from ml.splits import Split, rolling_origins
-from ml.training import Data, Tables, backtest, test_rows, train_until
+from ml.training import Data, Rows, Tables, backtest, test_rows, train_until
 from ml.tuning import known_good
 
 COUNTRY = "ES"
@@ -94,7 +94,7 @@ def retrain(seed: int, shop: Shop) -> Retrained:
     first: dt.date = data.panel["date"].min()  # type: ignore[assignment]
     splits = rolling_origins(first, known_until, HORIZON, shop.folds, data.frequency)
     recipes = _recipes(seed, shop)
-    tables = Tables(data, BLOCKS, splits[0].origin - dt.timedelta(days=shop.window))
+    tables = Tables(data, BLOCKS, Rows(splits[0].origin - dt.timedelta(days=shop.window)))
     rows = backtest(recipes, data, tables, splits)
     even, odd = _later(recipes, data, known_until, shop)
     share = handicap(even)
@@ -118,7 +118,7 @@ def _recipes(seed: int, shop: Shop) -> dict[str, Recipe]:
 
 def _later(recipes: Mapping[str, Recipe], data: Data, known_until: dt.date, shop: Shop) -> list[pl.DataFrame]:
     """The even and the odd ones of the folds after ``known_until``, forecast by models that know no more than that."""
-    tables = Tables(data, BLOCKS, known_until - dt.timedelta(days=shop.window))
+    tables = Tables(data, BLOCKS, Rows(known_until - dt.timedelta(days=shop.window)))
     models = {n: train_until(recipes[n], data, tables, known_until) for n in ("challenger", "moving_average")}
     parts: list[list[pl.DataFrame]] = [[], []]
     for number in range(TRUTH_FOLDS):

@@ -26,7 +26,7 @@ from ml.forecasting import Forecaster, tail_of
 from ml.intervals import Intervals
 from ml.records import LEVELS, Recipe
 from ml.splits import default_blocks, rolling_origins
-from ml.training import Data, Progress, Tables, backtest, oldest_date, train_until
+from ml.training import Data, Progress, Rows, Tables, backtest, train_until
 from ml.tuning import Metric, known_good, tune, tuning_split
 
 FOLDS = 3
@@ -85,7 +85,7 @@ def learn(
     splits = rolling_origins(first, last, horizon, 1 if large else FOLDS, data.frequency)
     blocks = wish.blocks or default_blocks(horizon, data.frequency)
     recipe, errors = _chosen(data, blocks, horizon, splits[0], wish, large, progress)
-    tables = Tables(data, blocks, oldest_date(data.panel, splits[0].origin))
+    tables = Tables(data, blocks, Rows.learnable(data.panel, splits[0].origin))
     rows = backtest({"challenger": recipe}, data, tables, splits, progress)
     progress(f"training {recipe.kind} on everything up to {last!s}")
     model = train_until(recipe, data, tables, last)
@@ -109,7 +109,7 @@ def _chosen(
 ) -> tuple[Recipe, dict[str, float]]:
     """The recipe, and the race that it came out of."""
     judge = tuning_split(first, data.panel["date"].min(), step(data.frequency) * horizon)  # type: ignore[arg-type]
-    tables = Tables(data, blocks, oldest_date(data.panel, judge.origin))
+    tables = Tables(data, blocks, Rows.learnable(data.panel, judge.origin))
     if not large and learnable_rows(tables, judge) < LEAST_ROWS:
         return simple_race(blocks, data, tables, judge, wish.metric)
     best = Recipe(kind="xgboost", params=known_good(wish.metric, data.panel.height) | dict(wish.changes), blocks=blocks)

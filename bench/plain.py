@@ -6,7 +6,6 @@ once. Nothing is imported from the product but the calendar of holidays (a looku
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 
 import numpy as np
@@ -27,11 +26,10 @@ def matrix(
     names: list[str],
     country: str,
     *,
-    since: dt.date,
-    known: bool = True,
+    wanted: pl.Expr,
     effects: Callable[[pl.DataFrame], pl.Series] | None = None,
 ) -> Matrix:
-    """Features of the rows from ``since`` on, in the order of ``names``; ``known``: only rows with known sales.
+    """Features of the rows that are wanted and have a level, in the order of ``names``.
 
     ``effects``: of days; what has been learnt is looked up by the product's own code. Without it they are unknown.
 
@@ -39,8 +37,8 @@ def matrix(
     """
     groups = [c for c in panel.columns if c.startswith("product.")][:2]
     alphabets = {n: _alphabet(panel[n.removesuffix("_code")]) for n in names if n.endswith("_code")}
-    rows = windows(panel, offset, groups).filter(pl.col("date") >= since, pl.col("level").is_not_null())
-    rows = rows.filter(pl.col("sales").is_not_null()) if known else rows
+    rows = windows(panel.with_columns(_wanted=wanted), offset, groups)
+    rows = rows.filter(pl.col("_wanted"), pl.col("level").is_not_null())
     rows = pointwise(rows, country, alphabets)
     of_days = effects(rows) if effects else pl.lit(None, pl.Float32)
     rows = rows.with_columns(of_days.alias("day_effect")).select(*names, "level", "sales")

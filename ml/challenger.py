@@ -31,7 +31,7 @@ from ml.splits import Split, default_blocks, rolling_origins
 from ml.studies import open_storage
 from ml.succession import seed_of, trials_of
 from ml.sums import Sums
-from ml.training import Data, Progress, Table, Tables, backtest, oldest_date, test_rows, train_until
+from ml.training import Data, Progress, Rows, Table, Tables, backtest, test_rows, train_until
 from ml.tuning import SAMPLE, Trial, score, tune, tuning_split
 
 COMPARABLE = 0.5  # a champion that knows fewer of the stores or products is not the champion of this business
@@ -46,7 +46,7 @@ def tune_model(c: Context) -> Json:
     blocks = default_blocks(found.horizon, found.frequency)
     splits = _splits(c, found)
     judge = tuning_split(splits[0], found.date_from, step(found.frequency) * found.horizon)
-    tables = Tables(data, blocks, _since(c, data, judge))
+    tables = Tables(data, blocks, _rows(c, data, judge))
     metric = c.option("metric", "wape")
     trials: list[Trial] = []
     rows = learnable_rows(tables, judge)
@@ -156,7 +156,7 @@ def backtest_models(c: Context) -> Json:
     recipes = _contestants(c)
     splits = _splits(c, found)
     blocks = recipes["challenger"].blocks
-    tables = Tables(data, blocks, _since(c, data, splits[0]))
+    tables = Tables(data, blocks, _rows(c, data, splits[0]))
     rows = backtest(recipes, data, tables, splits, _fold_progress(c, blocks, len(splits)))
     if "champion" in recipes:
         rows = with_twin(rows, recipes["challenger"], data, tables, splits)
@@ -235,7 +235,7 @@ def train(c: Context) -> Json:
     data, found = _data(c)
     recipe = Recipe.model_validate(c.json("recipe.json"))
     last = found.date_to
-    model = train_until(recipe, data, Tables(data, recipe.blocks, _since(c, data, Split(last, last))), last)
+    model = train_until(recipe, data, Tables(data, recipe.blocks, _rows(c, data, Split(last, last))), last)
     rows = c.frame("backtest.parquet")
     intervals = Intervals.fit(rows["challenger"].to_numpy(), rows["y"].to_numpy(), rows["block"].to_numpy())
     state = tail_of(data.panel, found.frequency, found.horizon)
@@ -275,11 +275,11 @@ def _splits(c: Context, found: Snapshot) -> list[Split]:
     return rolling_origins(found.date_from, found.date_to, found.horizon, folds, found.frequency)
 
 
-def _since(c: Context, data: Data, first: Split) -> dt.date | None:
-    """The oldest rows to learn from: by the option ``window_days``, and by how many rows a model takes."""
+def _rows(c: Context, data: Data, first: Split) -> Rows:
+    """The rows to learn from: by the option ``window_days``, and by how many a model takes."""
     days = c.option("window_days", None)
-    asked = first.end - dt.timedelta(days=int(days)) if days else None
-    return max((date for date in (asked, oldest_date(data.panel, first.origin)) if date), default=None)
+    since = first.end - dt.timedelta(days=int(days)) if days else None
+    return Rows.learnable(data.panel, first.origin, since)
 
 
 def _params(recipe: Recipe) -> Json:

@@ -26,6 +26,8 @@ SERIES = ["store", "product"]
 KEY = ["store", "product", "date"]
 CATEGORICAL = ("store_code", "product_code")
 DAY_EFFECT = "day_effect"  # of daily data, see ml.dayeffects; weeks have no weekdays, distances tell their holidays
+OF_YEAR = ("month", "week", "year_sin", "year_cos")
+YEARLY_DAYS = 728  # of history, each week seen twice: in less, a week only tells trees how old a row is
 GROUPS = 2  # product attributes whose sales per store become features (department, category)
 CHUNK_ROWS = 2_000_000  # windows of more rows than this are computed store by store: they need 20 times the memory
 
@@ -61,6 +63,7 @@ class Columns:
     closed_when: tuple[tuple[str, float], ...] = ()
     static: tuple[str, ...] = ()  # attributes of store, product or both: constant, so nobody has to plan them
     static_text: tuple[str, ...] = ()
+    yearly: bool = True  # enough history to learn what a time of the year does
 
     @classmethod
     def of(
@@ -81,12 +84,19 @@ class Columns:
             tuple(sorted(closed_when.items())),
             of_type(static, True),
             of_type(static, False),
+            _days(frame["date"]) >= YEARLY_DAYS,
         )
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Product attributes (names, not numbers) by which sales of a store are added up."""
         return tuple(name for name in self.static_text if name.startswith("product."))[:GROUPS]
+
+
+def _days(dates: pl.Series) -> int:
+    """From the first to the last."""
+    first, last = dates.min(), dates.max()
+    return (last - first).days if isinstance(first, dt.date) and isinstance(last, dt.date) else 0
 
 
 def closed_mask(columns: Columns) -> pl.Expr:
@@ -389,10 +399,12 @@ def feature_names(frequency: Frequency, columns: Columns) -> list[str]:
     names += ["promotion_share", "promotion", "r_same_promotion"] if columns.promotion else []
     names += ["r_same_weekday_promotion"] if columns.promotion and frequency == "D" else []
     names += ["price", "r_price", "r_price_max", "r_price_level", "r_price_last"] if columns.price else []
-    names += ["month", "week", "year_sin", "year_cos", "holiday", "days_to_holiday", "days_since_holiday"]
+    names += [*OF_YEAR, "holiday", "days_to_holiday", "days_since_holiday"]
     names += ["weekday", "day", "days_left_in_month", DAY_EFFECT] if frequency == "D" else []
     names += closures.NAMES if closures.tells(columns.closed_when, frequency) else []
     coded = [f"{name}_code" for name in (*columns.text, *columns.static_text)]
+    if not columns.yearly:
+        names = [name for name in names if name not in OF_YEAR and "last_year" not in name and "of_year" not in name]
     return [*names, *columns.regressors, *columns.static, *coded, *CATEGORICAL]
 
 

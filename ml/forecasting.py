@@ -21,6 +21,7 @@ from ml.explain import as_lists, grouped, sentence
 from ml.features import (
     DAY_EFFECT,
     KEY,
+    OF_YEAR,
     SERIES,
     WINDOWS,
     Columns,
@@ -76,6 +77,7 @@ class Forecaster:
             closed_when=tuple(sorted(m.closed_when.items())),
             static=tuple(name for name in m.static if f"{name}_code" not in m.features),
             static_text=tuple(name for name in m.static if f"{name}_code" in m.features),
+            yearly=OF_YEAR[0] in m.features,
         )
         state = bundle.state if state is None else state
         side = bundle.attributes if attributes is None else attributes

@@ -36,6 +36,7 @@ from ml.splits import Split, block_of
 Progress = Callable[[str], None]
 LINEAR_ROWS = 100_000  # a few hundred coefficients are settled long before; its dummies take 2 kB a row
 MAX_ROWS = 3_500_000  # per block and model: about 1 GB of float32 and two minutes on two cores
+CHANCE, CHANCES = 20_130, 1_000_000  # seed of the hash, and how finely a share is told
 
 
 @dataclass(frozen=True)
@@ -89,27 +90,53 @@ class Table:
         return self.keys["date"].to_numpy()
 
 
-def build_table(
-    data: Data,
-    block: int,
-    since: dt.date | None = None,
-    groups: GroupSales | None = None,
-) -> Table:
-    """Feature table of one block: every row with known sales on which the shop was open.
+@dataclass(frozen=True)
+class Rows:
+    """Which rows of a panel a table holds: from ``since`` on, and of those up to ``until`` a ``share`` by chance.
 
-    ``since``: leave out older rows (their history still counts). A large panel is worked on store by store, so that
-    only the rows asked for are ever whole in memory. ``groups``: of this panel, if known.
+    Chance is the hash of date, store and product: the same rows whatever part of a panel is looked at.
+    """
+
+    since: dt.date | None = None
+    until: dt.date | None = None
+    share: float = 1.0
+
+    @classmethod
+    def learnable(cls, panel: pl.DataFrame, origin: dt.date, since: dt.date | None = None) -> Rows:
+        """What is learned from at ``origin``: of more than ``MAX_ROWS`` rows, that many."""
+        before = panel.select(((pl.col("date") <= origin) & _since(since)).sum()).item()
+        return cls(since, origin, MAX_ROWS / before) if before > MAX_ROWS else cls(since)
+
+    @property
+    def wanted(self) -> pl.Expr:
+        """Rows of the panel with known sales that the table holds."""
+        wanted = pl.col("sales").is_not_null() & _since(self.since)
+        if self.until is None or self.share >= 1:
+            return wanted
+        chosen = pl.struct("store", "product", "date").hash(CHANCE) % CHANCES < int(self.share * CHANCES)
+        return wanted & ((pl.col("date") > self.until) | chosen)
+
+
+def _since(date: dt.date | None) -> pl.Expr:
+    return pl.lit(True) if date is None else pl.col("date") >= date
+
+
+def build_table(data: Data, block: int, rows: Rows = Rows(), groups: GroupSales | None = None) -> Table:
+    """Feature table of one block: the rows asked for on which the shop was open. All history counts.
+
+    A large panel is worked on store by store, so that only the rows asked for are ever whole in memory. ``groups``: of
+    this panel, if known.
     """
     groups = groups or GroupSales.of(data.panel, data.frequency, data.columns)
     parts = by_store(data.panel)
     if len(parts) == 1:
-        return _part(data, parts[0], groups, block, since)
-    within = data.panel.select(_asked(since).sum()).item()
+        return _part(data, parts[0], groups, block, rows)
+    within = data.panel.select(rows.wanted.sum()).item()
     stack, keys = _Stack(within), []
     for part in parts:
-        table = _part(data, part, groups, block, since)
-        rows = table.rows
-        stack.add(table.y, table.cells, rows.x, rows.level, rows.seasonal_naive, rows.moving_average)
+        table = _part(data, part, groups, block, rows)
+        found = table.rows
+        stack.add(table.y, table.cells, found.x, found.level, found.seasonal_naive, found.moving_average)
         keys.append(table.keys)
     y, cells, *arrays = stack.whole()
     return Table(block, Inputs(*arrays), y, pl.concat(keys), data.names, cells, data.days)
@@ -135,19 +162,13 @@ class _Stack:
         return tuple(array[: self._height] for array in self._arrays)
 
 
-def _asked(since: dt.date | None) -> pl.Expr:
-    """Rows since then, with known sales."""
-    known = pl.col("sales").is_not_null()
-    return known if since is None else known & (pl.col("date") >= since)
-
-
-def _part(data: Data, panel: pl.DataFrame, groups: GroupSales, block: int, since: dt.date | None) -> Table:
+def _part(data: Data, panel: pl.DataFrame, groups: GroupSales, block: int, wanted: Rows) -> Table:
     features = history_features(panel, block, data.frequency, data.columns, groups)
     if tells(data.columns.closed_when, data.frequency):
         panel = closed_days(panel, closed_mask(data.columns))
     rows = pl.concat([features, panel.drop("store", "product", "date")], how="horizontal")
     # Without any level (the first rows of all data) a share means nothing and would teach nonsense.
-    keep = _asked(since) & pl.col("level").is_not_null() & ~closed_mask(data.columns)
+    keep = wanted.wanted & pl.col("level").is_not_null() & ~closed_mask(data.columns)
     rows = add_codes(rows.filter(keep), data.encoding)
     rows = known_features(rows, data.frequency, data.columns, data.country)
     rows = rows.with_columns(pl.lit(None, pl.Float32).alias(DAY_EFFECT))  # known only from an origin on
@@ -170,8 +191,8 @@ class Tables(Mapping[int, Table]):
     Small ones are kept; of large ones only the last, so that a run over many rows holds one table at a time.
     """
 
-    def __init__(self, data: Data, blocks: tuple[int, ...], since: dt.date | None = None) -> None:
-        self._data, self._blocks, self._since = data, blocks, since
+    def __init__(self, data: Data, blocks: tuple[int, ...], rows: Rows = Rows()) -> None:
+        self._data, self._blocks, self._rows = data, blocks, rows
         self._built: dict[int, Table] = {}
 
     @cached_property
@@ -184,7 +205,7 @@ class Tables(Mapping[int, Table]):
         if block not in self._built:
             if self._data.panel.height > CHUNK_ROWS:
                 self._built.clear()
-            self._built[block] = build_table(self._data, block, self._since, groups=self._groups)
+            self._built[block] = build_table(self._data, block, self._rows, self._groups)
         return self._built[block]
 
     def __iter__(self) -> Iterator[int]:
@@ -192,25 +213,6 @@ class Tables(Mapping[int, Table]):
 
     def __len__(self) -> int:
         return len(self._blocks)
-
-
-def oldest_date(panel: pl.DataFrame, origin: dt.date, limit: int = MAX_ROWS) -> dt.date | None:
-    """The date from which on the panel has at most ``limit`` rows up to ``origin``; None when all are no more.
-
-    On millions of rows the newest months forecast best: what sold a year ago is in their features already.
-    """
-    if panel.height <= limit:
-        return None
-    days = panel.filter(pl.col("date") <= origin).group_by("date").len().sort("date", descending=True)
-    kept = days.filter(pl.col("len").cum_sum() <= limit)
-    return kept["date"].min() if 0 < kept.height < days.height else None  # type: ignore[return-value]
-
-
-def _newest(table: Table, origin: dt.date) -> Array:
-    """Indices of the rows a model learns from: up to the origin, and of those no more than ``MAX_ROWS``."""
-    mask = table.date <= np.datetime64(origin)
-    since = oldest_date(table.keys, origin, MAX_ROWS) if mask.sum() > MAX_ROWS else None
-    return np.flatnonzero(mask if since is None else mask & (table.date >= np.datetime64(since)))
 
 
 def recency_weight(date: Array, origin: dt.date, half_life: float) -> Array:
@@ -224,12 +226,12 @@ def recency_weight(date: Array, origin: dt.date, half_life: float) -> Array:
 def train_until(
     recipe: Recipe, data: Data, tables: Mapping[int, Table], origin: dt.date, *, limit: int | None = None
 ) -> Model:
-    """Train a recipe on the rows up to ``origin``; ``limit`` samples at most that many rows per block (tuning)."""
+    """Train a recipe on a table's rows up to ``origin``; ``limit``: on so many of them per block, by chance."""
     return train_model(recipe, data.names, (_sample(recipe, tables[b], origin, limit) for b in recipe.blocks))
 
 
 def _sample(recipe: Recipe, table: Table, origin: dt.date, limit: int | None) -> Sample:
-    index = _newest(table, origin)
+    index = np.flatnonzero(table.date <= np.datetime64(origin))
     if recipe.kind == "linear":
         limit = min(limit or LINEAR_ROWS, LINEAR_ROWS)
     if limit and len(index) > limit:

@@ -15,7 +15,7 @@ import pytest
 
 from bench import engine, engine_parts, plain
 from bench.engine_parts import Scratch
-from ml.training import Data, build_table
+from ml.training import Data, Rows, build_table
 
 WHATS = [
     "features of a block",
@@ -96,8 +96,7 @@ def test_without_m5_it_says_so(tmp_path, capsys):
 @pytest.mark.parametrize("offset", [7, 28])
 def test_plain_features_equal_the_products(data, offset):
     ours = build_table(data, offset)
-    first: dt.date = data.panel["date"].min()
-    x, level, y = plain.matrix(data.panel, offset, data.names, data.country, since=first)
+    x, level, y = plain.matrix(data.panel, offset, data.names, data.country, wanted=Rows().wanted)
     assert len(y) > 5_000
     np.testing.assert_array_equal(y, ours.y)
     np.testing.assert_allclose(level, ours.rows.level, rtol=1e-5)
@@ -120,8 +119,7 @@ def test_plain_features_know_groups_codes_and_regressors(data):
     encoding = data.encoding.model_copy(update={"categories": data.encoding.categories | words})
     changed = dataclasses.replace(data, panel=panel, columns=columns, encoding=encoding)
     ours = build_table(changed, 28)
-    since: dt.date = panel["date"].min()
-    x, _, _ = plain.matrix(panel, 28, changed.names, changed.country, since=since)
+    x, _, _ = plain.matrix(panel, 28, changed.names, changed.country, wanted=Rows().wanted)
     assert {"snap", "event_code", "product.kind_code", "r_store_product.kind_trend"} <= set(changed.names)
     np.testing.assert_allclose(x, ours.rows.x, rtol=1e-5, atol=1e-5)
 

@@ -14,7 +14,7 @@ from ml.cleaning import make_panel
 from ml.dayeffects import LIMIT, DayEffects, grouping, learn, marking
 from ml.encoding import fit_encoding
 from ml.features import DAY_EFFECT, Columns
-from ml.training import Data, build_table
+from ml.training import Data, Rows, build_table
 
 FIRST, PERIODS = dt.date(2025, 1, 1), 400
 PRODUCTS, STORES = 60, ("N1", "N2", "S1", "S2")
@@ -110,7 +110,7 @@ def test_json_keeps_every_bit(data):
 
 
 def test_tables_hold_what_is_known_at_the_origin_asked_for(data):
-    table = build_table(data, 28, since=FIRST + dt.timedelta(days=330))
+    table = build_table(data, 28, Rows(FIRST + dt.timedelta(days=330)))
     column = data.names.index(DAY_EFFECT)
     assert np.isnan(table.rows.x[:, column]).all()
     early, late = FIRST + dt.timedelta(days=340), FIRST + dt.timedelta(days=380)

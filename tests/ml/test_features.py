@@ -15,7 +15,7 @@ from ml.bundle import load_bundle
 from ml.features import KEY, feature_names, history_features, known_features
 from ml.forecasting import Forecaster
 from ml.models import OWN_PRICE, OWN_PROMOTION
-from ml.training import build_table
+from ml.training import Rows, build_table
 
 ORACLE = """
 SELECT a.store, a.product, a.date,
@@ -97,9 +97,9 @@ def test_sales_of_groups_are_means_over_their_members(chain, offset):
 
 
 def test_a_large_panel_in_parts_is_the_same_table(chain, monkeypatch):
-    whole = build_table(chain.data, 7, since=dt.date(2026, 1, 1))
+    whole = build_table(chain.data, 7, Rows(dt.date(2026, 1, 1)))
     monkeypatch.setattr("ml.features.CHUNK_ROWS", 100)
-    parts = build_table(chain.data, 7, since=dt.date(2026, 1, 1))
+    parts = build_table(chain.data, 7, Rows(dt.date(2026, 1, 1)))
     assert_frame_equal(parts.keys, whole.keys)
     np.testing.assert_array_equal(parts.rows.x, whole.rows.x)
     np.testing.assert_array_equal(parts.y, whole.y)

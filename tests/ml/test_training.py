@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from ml.cleaning import make_panel
 from ml.records import Recipe
 from ml.splits import rolling_origins
-from ml.training import Data, Tables, backtest, oldest_date, recency_weight, train_until
+from ml.training import Data, Rows, Tables, backtest, build_table, recency_weight
 
 
 def test_every_day_of_every_fold_is_forecast_once(chain, judged):
@@ -81,29 +80,25 @@ def test_weekly_data_goes_the_same_way(to_data):
     assert error["linear"] < error["seasonal_naive"]
 
 
-def test_of_many_rows_the_newest_are_learned_from(chain, monkeypatch):
-    """As many whole dates before the origin as the limit allows, of the panel and of the table alike."""
+def test_of_many_rows_as_many_as_a_model_takes_are_learned_from(chain, monkeypatch):
+    """A share by chance up to the origin, the same whatever part of the panel is looked at; what is judged is whole."""
     origin, panel = chain.splits[0].origin, chain.panel.frame
+    assert Rows.learnable(panel, origin) == Rows()
+    monkeypatch.setattr("ml.training.MAX_ROWS", 1500)
+    rows = Rows.learnable(panel, origin)
     before = panel.filter(pl.col("date") <= origin)
-    limit = before.filter(pl.col("date") > origin - dt.timedelta(days=100)).height
-    assert oldest_date(panel, origin, limit) == origin - dt.timedelta(days=99)
-    assert oldest_date(panel, origin, limit - 1) == origin - dt.timedelta(days=98)
-    assert oldest_date(panel, origin, panel.height) is None
+    assert rows == Rows(None, origin, 1500 / before.height)
+    table = build_table(chain.data, 7, rows)
+    assert table.keys.filter(pl.col("date") <= origin).height == pytest.approx(1500, abs=120)
 
-    table = chain.tables[7]
-    recent = chain.recipe.model_copy(update={"blocks": (7,)})
-    monkeypatch.setattr("ml.training.MAX_ROWS", 500)
-    few = train_until(recent, chain.data, {7: table}, origin)
-    monkeypatch.undo()
-    since = oldest_date(table.keys, origin, 500)
-    mask = (table.date >= np.datetime64(since)) & (table.date <= np.datetime64(origin))
-    assert 400 < mask.sum() <= 500
-    cut = dataclasses.replace(
-        table,
-        rows=table.rows.take(mask),
-        y=table.y[mask],
-        keys=table.keys.filter(pl.Series(mask)),
-        cells=table.cells[mask],
-    )
-    wanted = train_until(recent, chain.data, {7: cut}, origin)
-    assert np.array_equal(few.predict(7, table.rows), wanted.predict(7, table.rows))
+    whole = build_table(chain.data, 7)
+    kept = whole.keys.join(table.keys, on=["store", "product", "date"], how="semi", maintain_order="left")
+    assert kept.equals(table.keys)
+    late = pl.col("date") > origin
+    assert table.keys.filter(late).equals(whole.keys.filter(late))
+    mask = whole.keys.with_row_index().join(table.keys, on=["store", "product", "date"], how="semi")["index"].to_numpy()
+    np.testing.assert_array_equal(table.rows.x, whole.rows.x[np.sort(mask)])
+    for part in panel.partition_by("store"):
+        assert part.filter(rows.wanted).equals(panel.filter(rows.wanted, pl.col("store") == part["store"][0]))
+    dated = Rows.learnable(panel, origin, origin - dt.timedelta(days=9))
+    assert dated == Rows(origin - dt.timedelta(days=9))

@@ -31,7 +31,7 @@ from ml.intervals import Intervals
 from ml.models import Inputs, Model, booster_params
 from ml.records import Encoding, Recipe
 from ml.splits import default_blocks
-from ml.training import Data, Rows, Table, Tables, build_table, recency_weight, train_until
+from ml.training import Data, LocalTable, Rows, Tables, build_table, recency_weight, train_until
 from ml.tuning import known_good
 
 HORIZON = 28
@@ -88,18 +88,18 @@ class Scratch:
         trees = self.facts["trees"]
         return Recipe(kind="xgboost", params=params | ({"rounds": trees} if trees else {}), blocks=blocks)
 
-    def keep(self, table: Table) -> None:
+    def keep(self, table: LocalTable) -> None:
         for name in ARRAYS:
             np.save(self.folder / f"{name}.npy", getattr(table.rows, name))
         np.save(self.folder / "y.npy", table.y)
         table.keys.write_parquet(self.folder / "keys.parquet")
 
-    def table(self) -> Table:
+    def table(self) -> LocalTable:
         arrays = [np.load(self.folder / f"{name}.npy") for name in (*ARRAYS, "y")]
         keys = pl.read_parquet(self.folder / "keys.parquet")
         names = self.data(pl.DataFrame()).names
         # The effects of days are in it: without days to ask, they stay as they are.
-        return Table(HORIZON, Inputs(*arrays[:-1]), arrays[-1], keys, names, np.zeros(keys.height, np.uint32))
+        return LocalTable(HORIZON, Inputs(*arrays[:-1]), arrays[-1], keys, names, np.zeros(keys.height, np.uint32), "D")
 
 
 def _tuples(value: Any) -> Any:
@@ -189,7 +189,7 @@ def train_raw(scratch: Scratch) -> Result:
     return {"seconds": took[0], "cpu_seconds": took[1], "rows": len(y), "check": _sum_of(found)}
 
 
-def _first(table: Table) -> Inputs:
+def _first(table: LocalTable) -> Inputs:
     return table.rows.take(np.arange(min(10_000, len(table.y))))
 
 
@@ -273,13 +273,13 @@ def score_plain(scratch: Scratch) -> Result:
 # ---------------------------------------------------------------- everything
 
 
-class _Timed(Mapping[int, Table]):
+class _Timed(Mapping[int, LocalTable]):
     """Tables that know how long it took to make them."""
 
-    def __init__(self, tables: Mapping[int, Table]) -> None:
+    def __init__(self, tables: Mapping[int, LocalTable]) -> None:
         self._tables, self.seconds = tables, 0.0
 
-    def __getitem__(self, block: int) -> Table:
+    def __getitem__(self, block: int) -> LocalTable:
         with _clock() as took:
             found = self._tables[block]
         self.seconds += took[0]

@@ -125,7 +125,7 @@ def _later(recipes: Mapping[str, Recipe], data: Data, known_until: dt.date, shop
         origin = known_until + dt.timedelta(days=HORIZON * number)
         for block in BLOCKS:
             table = tables[block]
-            index, _ = test_rows(table, Split(origin, origin + dt.timedelta(days=HORIZON)), BLOCKS, data.frequency)
+            index, _ = test_rows(table, Split(origin, origin + dt.timedelta(days=HORIZON)), BLOCKS)
             rows = table.rows.take(index)
             found = {name: model.predict(block, rows) for name, model in models.items()}
             parts[number % 2].append(pl.DataFrame({"y": table.y[index], **found}))

@@ -7,11 +7,12 @@ import itertools
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import polars as pl
 
 from ml.bundle import write_bundle
@@ -31,7 +32,7 @@ from ml.splits import Split, default_blocks, rolling_origins
 from ml.studies import open_storage
 from ml.succession import seed_of, trials_of
 from ml.sums import Sums
-from ml.training import Data, Progress, Rows, Table, Tables, backtest, test_rows, train_until
+from ml.training import Data, Progress, Rows, Table, Tables, backtest, train_until
 from ml.tuning import SAMPLE, Trial, score, tune, tuning_split
 
 COMPARABLE = 0.5  # a champion that knows fewer of the stores or products is not the champion of this business
@@ -40,13 +41,34 @@ NAIVE: tuple[Literal["seasonal_naive"], Literal["moving_average"]] = ("seasonal_
 MONOTONE_COST = 0.01  # a larger error by up to this share is the price of what-if answers that are never upside down
 
 
+TablesOf = Callable[[Data, tuple[int, ...], Rows], Mapping[int, Table]]
+
+
+@contextmanager
+def work_place(address: str) -> Iterator[TablesOf]:
+    """Where feature tables are made and worked on: in this process, or on the Dask cluster at the address."""
+    if not address:
+        yield Tables
+        return
+    from ml.cluster import ClusterTables, cluster
+
+    with cluster(address) as client:
+        log.info("%d workers of the Dask cluster at %s do the work", len(client.nthreads()), address)
+        yield partial(ClusterTables, client)
+
+
 def tune_model(c: Context) -> Json:
     """Search parameters on a fold before the judged ones, and let linear and naive models race there too."""
+    with work_place(c.settings.dask) as tables_of:
+        return _tune(c, tables_of)
+
+
+def _tune(c: Context, tables_of: TablesOf) -> Json:
     data, found = _data(c)
     blocks = default_blocks(found.horizon, found.frequency)
     splits = _splits(c, found)
     judge = tuning_split(splits[0], found.date_from, step(found.frequency) * found.horizon)
-    tables = Tables(data, blocks, _rows(c, data, judge))
+    tables = tables_of(data, blocks, _rows(c, data, judge))
     metric = c.option("metric", "wape")
     trials: list[Trial] = []
     rows = learnable_rows(tables, judge)
@@ -74,7 +96,7 @@ def tune_model(c: Context) -> Json:
 
 def learnable_rows(tables: Mapping[int, Table], judge: Split) -> int:
     """How many rows the block that has the fewest could learn from before the fold that chooses."""
-    return min(int((tables[block].date <= np.datetime64(judge.origin)).sum()) for block in tables)
+    return min(tables[block].count(judge.origin) for block in tables)
 
 
 def choose(recipe: Recipe, errors: dict[str, float], metric: str, rows: int, found: Snapshot) -> Choice:
@@ -117,7 +139,7 @@ def _with(recipe: Recipe, monotone: str) -> Recipe:
 def _tried(recipe: Recipe, data: Data, tables: Any, judge: Split, metric: Any) -> float:
     """A recipe's error as the trials of the tuning were judged."""
     tried = recipe.model_copy(update={"blocks": recipe.blocks[-1:]})
-    return score(train_until(tried, data, tables, judge.origin, limit=SAMPLE), data, tables, judge, metric)
+    return score(train_until(tried, data, tables, judge.origin, limit=SAMPLE), tables, judge, metric)
 
 
 def race(
@@ -142,10 +164,10 @@ def simple_race(
 ) -> tuple[Recipe, dict[str, float]]:
     """Models that need no training, on the few rows of the fold that any block can answer; none: seasonal naive."""
     entered = [Recipe(kind=kind, blocks=blocks) for kind in NAIVE]
-    if not any(len(test_rows(tables[block], judge, blocks, data.frequency)[0]) for block in blocks):
+    if not any(tables[block].judged({}, judge, blocks).height for block in blocks):
         return entered[0], {}
     tried = (train_until(recipe, data, tables, judge.origin) for recipe in entered)
-    scores = [(str(model.recipe.kind), score(model, data, tables, judge, metric)) for model in tried]
+    scores = [(str(model.recipe.kind), score(model, tables, judge, metric)) for model in tried]
     errors = {kind: error for kind, error in scores if math.isfinite(error)}
     return min(entered, key=lambda recipe: errors.get(recipe.kind, math.inf)), errors
 
@@ -156,10 +178,11 @@ def backtest_models(c: Context) -> Json:
     recipes = _contestants(c)
     splits = _splits(c, found)
     blocks = recipes["challenger"].blocks
-    tables = Tables(data, blocks, _rows(c, data, splits[0]))
-    rows = backtest(recipes, data, tables, splits, _fold_progress(c, blocks, len(splits)))
-    if "champion" in recipes:
-        rows = with_twin(rows, recipes["challenger"], data, tables, splits)
+    with work_place(c.settings.dask) as tables_of:
+        tables = tables_of(data, blocks, _rows(c, data, splits[0]))
+        rows = backtest(recipes, data, tables, splits, _fold_progress(c, blocks, len(splits)))
+        if "champion" in recipes:
+            rows = with_twin(rows, recipes["challenger"], data, tables, splits)
     evaluation = evaluate(rows, list(recipes), found.data_version)
     evaluation = evaluation.model_copy(update={"choice": Choice.model_validate(c.json("choice.json"))})
     c.put("backtest.parquet", rows)
@@ -168,7 +191,9 @@ def backtest_models(c: Context) -> Json:
     return c.logged(RETRAIN_DAG, metrics, metrics=metrics, texts={EVALUATION: evaluation.model_dump_json(indent=1)})
 
 
-def with_twin(rows: pl.DataFrame, challenger: Recipe, data: Data, tables: Tables, splits: list[Split]) -> pl.DataFrame:
+def with_twin(
+    rows: pl.DataFrame, challenger: Recipe, data: Data, tables: Mapping[int, Table], splits: list[Split]
+) -> pl.DataFrame:
     """The rows with what the challenger's recipe says under another seed, null before the newest fold.
 
     One fold is enough to tell how far seeds lie apart (see :func:`ml.promotion.noise_floor`). Not where rows are so
@@ -235,7 +260,9 @@ def train(c: Context) -> Json:
     data, found = _data(c)
     recipe = Recipe.model_validate(c.json("recipe.json"))
     last = found.date_to
-    model = train_until(recipe, data, Tables(data, recipe.blocks, _rows(c, data, Split(last, last))), last)
+    with work_place(c.settings.dask) as tables_of:
+        tables = tables_of(data, recipe.blocks, _rows(c, data, Split(last, last)))
+        model = train_until(recipe, data, tables, last)
     rows = c.frame("backtest.parquet")
     intervals = Intervals.fit(rows["challenger"].to_numpy(), rows["y"].to_numpy(), rows["block"].to_numpy())
     state = tail_of(data.panel, found.frequency, found.horizon)

@@ -11,7 +11,7 @@ import datetime as dt
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -98,6 +98,10 @@ class Days:
         groups, flags = grouping(panel, columns), marking(panel, columns)
         cells = panel.select("date", *groups, *flags).unique().sort("date", *groups, *flags)
         return cls(panel, columns, country, groups, flags, cells.with_row_index("_cell"))
+
+    def told(self, only: dt.date | None = None) -> Days:
+        """Without the panel, and with what is known at one origin (None: at none): no other can be asked for."""
+        return replace(self, panel=self.panel.clear(), _seen={only: self._known_at(only)} if only else {})
 
     def numbered(self, rows: pl.DataFrame) -> Array:
         """The position in ``cells`` of each row of the panel."""

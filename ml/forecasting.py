@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -205,19 +207,45 @@ class Forecaster:
     @cached_property
     def _prepared(self) -> dict[int, pl.DataFrame]:
         """History features of every series for every date of the horizon, per block; asked rows only join them."""
-        panel = self._continued(self.horizon)
-        groups = GroupSales.of(panel, self.frequency, self.columns)
+        return self._prepared_of(self._continued(self.state, self.horizon), None)
+
+    def _prepared_of(self, panel: pl.DataFrame, groups: GroupSales | None) -> dict[int, pl.DataFrame]:
+        groups = groups or GroupSales.of(panel, self.frequency, self.columns)
         return {
             block: history_features(panel, block, self.frequency, self.columns, groups, after=self.origin)
             for block in self.manifest.recipe.blocks
         }
 
-    def _continued(self, periods: int) -> pl.DataFrame:
-        """The state and so many periods of every series that is still sold, sorted as a panel is.
+    def usual(self, rows: pl.DataFrame) -> pl.Series:
+        """Which rows need nothing but the history of their own series: sold now, and a date within the horizon."""
+        sold = rows.select(SERIES).join(self._latest.select(*SERIES, _sold=pl.lit(True)), on=SERIES, how="left",
+                                        maintain_order="left")["_sold"]  # fmt: skip
+        last = self.origin + step(self.frequency) * self.horizon
+        return sold.fill_null(False) & rows["date"].is_between(self.origin, last, closed="right")
+
+    def groups(self) -> GroupSales:
+        """Sales of groups over the known history and the horizon: the same for every part of the series."""
+        return GroupSales.of(self._continued(self.state, self.horizon), self.frequency, self.columns)
+
+    def told(self) -> Forecaster:
+        """Without what only the bundle's own files need: to be sent elsewhere."""
+        light = copy(self)
+        light.bundle = replace(self.bundle, state=self.bundle.state.clear(), golden=[])
+        return light
+
+    def of_series(self, state: pl.DataFrame, groups: GroupSales) -> Forecaster:
+        """For :meth:`usual` rows of some series only: ``state`` is theirs, ``groups`` those of all."""
+        _ = self._support, self._known, self._last_prices if self.columns.price else None  # made once for all parts
+        part = copy(self)
+        part.__dict__["_prepared"] = self._prepared_of(self._continued(state, self.horizon), groups)
+        return part
+
+    def _continued(self, state: pl.DataFrame, periods: int) -> pl.DataFrame:
+        """A state and so many periods of every series that is still sold, sorted as a panel is.
 
         By the number of the series, for sorting millions of names takes longer than all their features.
         """
-        state = self.state.with_columns(_number=series_number())
+        state = state.with_columns(_number=series_number())
         numbers = state.filter(pl.col("date") == self.origin).select(*SERIES, "_number")
         future = self._future(numbers.select(SERIES), periods)
         future = future.join(numbers, on=SERIES, how="left", maintain_order="left")
@@ -282,7 +310,9 @@ class Forecaster:
         """History features for dates beyond the horizon, up to ``offset`` periods ahead; a few are kept."""
         if offset not in self._kept:
             beyond = self.origin + step(self.frequency) * self.horizon
-            found = history_features(self._continued(offset), offset, self.frequency, self.columns, after=beyond)
+            found = history_features(
+                self._continued(self.state, offset), offset, self.frequency, self.columns, after=beyond
+            )
             while len(self._kept) >= FAR_TABLES:
                 self._kept.pop(next(iter(self._kept)), None)
             self._kept[offset] = found

@@ -69,6 +69,11 @@ class Settings(BaseModel):
         description="When retrain_sales_model runs: `manual`, `on_new_data` (after each ETL that has published), or "
         "five cron fields.",
     )
+    dask: str = Field(
+        "",
+        pattern=r"^((tcp|tls|ws|wss)://\S+)?$",
+        description="Scheduler of a Dask cluster that does the heavy work, as `tcp://host:8786`; empty: this machine.",
+    )
     keep_snapshots: int = Field(
         10, ge=2, description="How many of the newest snapshots are kept, beside those that kept models learned from."
     )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -29,7 +30,7 @@ from ml.features import (
     known_features,
     to_matrix,
 )
-from ml.models import Array, Inputs, Model, Sample, train_model
+from ml.models import Array, Inputs, LocalSample, Model, Sample, train_model
 from ml.records import Encoding, Frequency, Recipe
 from ml.splits import Split, block_of
 
@@ -62,10 +63,40 @@ class Data:
         """What its days do to sales, as seen from any origin; weekly data has none."""
         return Days.of(self.panel, self.columns, self.country) if self.frequency == "D" else None
 
+    def told(self) -> Data:
+        """All but the panel: with it parts of the panel can be worked on elsewhere."""
+        light = replace(self, panel=self.panel.clear())
+        light.__dict__["days"] = self.days and self.days.told()
+        return light
+
+
+class Table(Protocol):
+    """Model inputs and sales of one block, wherever they lie."""
+
+    @property
+    def block(self) -> int: ...
+
+    def count(self, until: dt.date) -> int:
+        """How many rows are no later than that."""
+        ...
+
+    def sample(self, recipe: Recipe, origin: dt.date, limit: int | None = None) -> Sample:
+        """What a recipe learns from at an origin; ``limit``: so many rows, by chance."""
+        ...
+
+    def judged(self, models: Mapping[str, Model], split: Split, blocks: tuple[int, ...]) -> pl.DataFrame:
+        """The rows of a fold that this block answers, with the forecasts of the models, in units.
+
+        Returns
+        -------
+        ``date, store, product, promotion, origin, ahead, block, y`` and a column per model, in the order of the panel.
+        """
+        ...
+
 
 @dataclass(frozen=True)
-class Table:
-    """Model inputs and sales of one block. ``keys``: date, store, product, promotion per row; ``y`` in units.
+class LocalTable:
+    """The table in this process. ``keys``: date, store, product, promotion per row; ``y`` in units.
 
     ``cells``: the day of each row in ``days``. The effect of a day is the one input that depends on the origin: ask
     :meth:`seen_from` for the inputs.
@@ -77,6 +108,7 @@ class Table:
     keys: pl.DataFrame
     names: list[str]
     cells: Array
+    frequency: Frequency
     days: Days | None = None
 
     def seen_from(self, origin: dt.date) -> Inputs:
@@ -88,6 +120,38 @@ class Table:
     @property
     def date(self) -> Array:
         return self.keys["date"].to_numpy()
+
+    def count(self, until: dt.date) -> int:
+        return int((self.date <= np.datetime64(until)).sum())
+
+    def sample(self, recipe: Recipe, origin: dt.date, limit: int | None = None) -> LocalSample:
+        return self.taken(recipe, origin, chosen(recipe, self.count(origin), limit))
+
+    def taken(self, recipe: Recipe, origin: dt.date, positions: Array | None) -> LocalSample:
+        """Of the rows up to ``origin`` those at these positions; None: all."""
+        index = np.flatnonzero(self.date <= np.datetime64(origin))
+        index = index if positions is None else index[positions]
+        weight = recency_weight(self.date[index], origin, float(recipe.params.get("half_life", 0)))
+        rows = self.seen_from(origin)
+        whole = len(index) == len(self.y)  # then no copy
+        return LocalSample(self.block, rows if whole else rows.take(index), self.y[index], weight)
+
+    def judged(self, models: Mapping[str, Model], split: Split, blocks: tuple[int, ...]) -> pl.DataFrame:
+        index, ahead = test_rows(self, split, blocks)
+        rows = self.seen_from(split.origin).take(index)
+        part = self.keys[index].with_columns(
+            origin=pl.lit(split.origin), ahead=ahead, block=pl.lit(self.block), y=self.y[index]
+        )
+        return part.with_columns(pl.Series(name, m.predict(self.block, rows)) for name, m in models.items())
+
+
+def chosen(recipe: Recipe, count: int, limit: int | None) -> Array | None:
+    """Positions of the rows that a recipe learns from, of so many; None: all."""
+    if recipe.kind == "linear":
+        limit = min(limit or LINEAR_ROWS, LINEAR_ROWS)
+    if not limit or count <= limit:
+        return None
+    return np.sort(np.random.default_rng(recipe.seed).choice(count, limit, replace=False))
 
 
 @dataclass(frozen=True)
@@ -121,7 +185,7 @@ def _since(date: dt.date | None) -> pl.Expr:
     return pl.lit(True) if date is None else pl.col("date") >= date
 
 
-def build_table(data: Data, block: int, rows: Rows = Rows(), groups: GroupSales | None = None) -> Table:
+def build_table(data: Data, block: int, rows: Rows = Rows(), groups: GroupSales | None = None) -> LocalTable:
     """Feature table of one block: the rows asked for on which the shop was open. All history counts.
 
     A large panel is worked on store by store, so that only the rows asked for are ever whole in memory. ``groups``: of
@@ -130,16 +194,16 @@ def build_table(data: Data, block: int, rows: Rows = Rows(), groups: GroupSales 
     groups = groups or GroupSales.of(data.panel, data.frequency, data.columns)
     parts = by_store(data.panel)
     if len(parts) == 1:
-        return _part(data, parts[0], groups, block, rows)
+        return part_of_table(data, parts[0], groups, block, rows)
     within = data.panel.select(rows.wanted.sum()).item()
     stack, keys = _Stack(within), []
     for part in parts:
-        table = _part(data, part, groups, block, rows)
+        table = part_of_table(data, part, groups, block, rows)
         found = table.rows
         stack.add(table.y, table.cells, found.x, found.level, found.seasonal_naive, found.moving_average)
         keys.append(table.keys)
     y, cells, *arrays = stack.whole()
-    return Table(block, Inputs(*arrays), y, pl.concat(keys), data.names, cells, data.days)
+    return LocalTable(block, Inputs(*arrays), y, pl.concat(keys), data.names, cells, data.frequency, data.days)
 
 
 class _Stack:
@@ -162,7 +226,8 @@ class _Stack:
         return tuple(array[: self._height] for array in self._arrays)
 
 
-def _part(data: Data, panel: pl.DataFrame, groups: GroupSales, block: int, wanted: Rows) -> Table:
+def part_of_table(data: Data, panel: pl.DataFrame, groups: GroupSales, block: int, wanted: Rows) -> LocalTable:
+    """The table of some series: ``panel`` holds all periods of them, ``groups`` knows all series."""
     features = history_features(panel, block, data.frequency, data.columns, groups)
     if tells(data.columns.closed_when, data.frequency):
         panel = closed_days(panel, closed_mask(data.columns))
@@ -176,7 +241,8 @@ def _part(data: Data, panel: pl.DataFrame, groups: GroupSales, block: int, wante
     promotion = pl.col("promotion") if data.columns.promotion else pl.lit(0.0).alias("promotion")
     keys = rows.select("date", "store", "product", promotion)
     y = rows["sales"].to_numpy().astype(np.float64)
-    return Table(block, as_inputs(rows, data.names), y, keys, data.names, cells, data.days)
+    inputs = as_inputs(rows, data.names)
+    return LocalTable(block, inputs, y, keys, data.names, cells, data.frequency, data.days)
 
 
 def as_inputs(rows: pl.DataFrame, names: list[str]) -> Inputs:
@@ -185,7 +251,7 @@ def as_inputs(rows: pl.DataFrame, names: list[str]) -> Inputs:
     return Inputs(to_matrix(rows, names), *units)
 
 
-class Tables(Mapping[int, Table]):
+class Tables(Mapping[int, LocalTable]):
     """Feature tables by block, each built when it is asked for.
 
     Small ones are kept; of large ones only the last, so that a run over many rows holds one table at a time.
@@ -193,13 +259,13 @@ class Tables(Mapping[int, Table]):
 
     def __init__(self, data: Data, blocks: tuple[int, ...], rows: Rows = Rows()) -> None:
         self._data, self._blocks, self._rows = data, blocks, rows
-        self._built: dict[int, Table] = {}
+        self._built: dict[int, LocalTable] = {}
 
     @cached_property
     def _groups(self) -> GroupSales:
         return GroupSales.of(self._data.panel, self._data.frequency, self._data.columns)
 
-    def __getitem__(self, block: int) -> Table:
+    def __getitem__(self, block: int) -> LocalTable:
         if block not in self._blocks:
             raise KeyError(block)
         if block not in self._built:
@@ -227,25 +293,12 @@ def train_until(
     recipe: Recipe, data: Data, tables: Mapping[int, Table], origin: dt.date, *, limit: int | None = None
 ) -> Model:
     """Train a recipe on a table's rows up to ``origin``; ``limit``: on so many of them per block, by chance."""
-    return train_model(recipe, data.names, (_sample(recipe, tables[b], origin, limit) for b in recipe.blocks))
+    return train_model(recipe, data.names, (tables[b].sample(recipe, origin, limit) for b in recipe.blocks))
 
 
-def _sample(recipe: Recipe, table: Table, origin: dt.date, limit: int | None) -> Sample:
-    index = np.flatnonzero(table.date <= np.datetime64(origin))
-    if recipe.kind == "linear":
-        limit = min(limit or LINEAR_ROWS, LINEAR_ROWS)
-    if limit and len(index) > limit:
-        index = np.random.default_rng(recipe.seed).choice(index, limit, replace=False)
-        index.sort()
-    weight = recency_weight(table.date[index], origin, float(recipe.params.get("half_life", 0)))
-    rows = table.seen_from(origin)
-    whole = len(index) == len(table.y)  # then no copy
-    return table.block, rows if whole else rows.take(index), table.y[index], weight
-
-
-def test_rows(table: Table, split: Split, blocks: tuple[int, ...], frequency: Frequency) -> tuple[Array, Array]:
+def test_rows(table: LocalTable, split: Split, blocks: tuple[int, ...]) -> tuple[Array, Array]:
     """Indices of the rows of a fold that this block answers, and how many periods ahead each is."""
-    days = 1 if frequency == "D" else 7
+    days = 1 if table.frequency == "D" else 7
     ahead = (table.date - np.datetime64(split.origin)) / np.timedelta64(days, "D")
     inside = (ahead > 0) & (table.date <= np.datetime64(split.end))
     answering = np.array([block_of(int(a), blocks) for a in range(int(ahead[inside].max(initial=0)) + 1)] or [0])
@@ -280,13 +333,7 @@ def backtest(
 
 def _judged(recipes: dict[str, Recipe], data: Data, table: Table, split: Split) -> pl.DataFrame:
     """Forecasts of every recipe for the rows of a fold that this table's block answers."""
-    blocks = next(iter(recipes.values())).blocks
-    index, ahead = test_rows(table, split, blocks, data.frequency)
-    rows, mine = table.seen_from(split.origin).take(index), {table.block: table}
-    part = table.keys[index].with_columns(
-        origin=pl.lit(split.origin), ahead=ahead, block=pl.lit(table.block), y=table.y[index]
-    )
-    for name, recipe in recipes.items():
-        model = train_until(recipe.model_copy(update={"blocks": (table.block,)}), data, mine, split.origin)
-        part = part.with_columns(pl.Series(name, model.predict(table.block, rows)))
-    return part
+    blocks, mine = next(iter(recipes.values())).blocks, {table.block: table}
+    alone = {name: recipe.model_copy(update={"blocks": (table.block,)}) for name, recipe in recipes.items()}
+    models = {name: train_until(recipe, data, mine, split.origin) for name, recipe in alone.items()}
+    return table.judged(models, split, blocks)

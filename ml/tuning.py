@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import optuna
+import polars as pl
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
@@ -19,7 +19,7 @@ from ml.models import Model
 from ml.records import Recipe
 from ml.splits import Split
 from ml.studies import open_study
-from ml.training import Data, Progress, Table, test_rows, train_until
+from ml.training import Data, Progress, Table, train_until
 
 log = logging.getLogger("ml.jobs")
 Metric = Literal["wape", "rmspe"]
@@ -89,15 +89,12 @@ def suggest(trial: optuna.Trial, metric: Metric, rows: int) -> dict[str, float |
     return found | {"max_bin": KNOWN_GOOD["max_bin"]}
 
 
-def score(model: Model, data: Data, tables: Mapping[int, Table], split: Split, metric: Metric) -> float:
+def score(model: Model, tables: Mapping[int, Table], split: Split, metric: Metric) -> float:
     """The metric over all rows of a fold, as a share."""
-    y, forecast = [], []
-    for block in model.recipe.blocks:
-        index, _ = test_rows(tables[block], split, model.recipe.blocks, data.frequency)
-        y.append(tables[block].y[index])
-        forecast.append(model.predict(block, tables[block].seen_from(split.origin).take(index)))
+    blocks = model.recipe.blocks
+    rows = pl.concat(tables[block].judged({"model": model}, split, blocks) for block in blocks)
     measure = rmspe if metric == "rmspe" else wape
-    return measure(np.concatenate(y), np.concatenate(forecast))
+    return measure(rows["y"].to_numpy(), rows["model"].to_numpy())
 
 
 def tune(
@@ -143,7 +140,7 @@ def tune(
     def objective(trial: optuna.Trial) -> float:
         # The longest block decides alone: it answers most of the horizon and halves the time.
         candidate = recipe(suggest(trial, metric, rows)).model_copy(update={"blocks": blocks[-1:]})
-        value = score(train_until(candidate, data, tables, split.origin, limit=SAMPLE), data, tables, split, metric)
+        value = score(train_until(candidate, data, tables, split.origin, limit=SAMPLE), tables, split, metric)
         progress(f"trial {len(_complete(study)) + 1} of {trials}: {metric} {value:.4f}")
         return value
 

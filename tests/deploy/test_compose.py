@@ -20,6 +20,7 @@ from ml.settings import PREFIX, Settings, variable
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
+CLUSTER = {"dask-scheduler", "dask-worker"}
 ONE_SHOTS = {"prepare", "airflow-migrate", "first-start"}
 SET_INSIDE = {"environment", "data_dir", "database_url", "lake", "api_url", "mlflow_url", "airflow_url"}
 LOCAL_ONLY = {"postgres_port", "bench_data"}
@@ -48,7 +49,16 @@ def test_every_service_of_the_product_is_there(services):
         "api",
         "console",
         "first-start",
+        *CLUSTER,
     }
+
+
+def test_the_cluster_is_started_only_when_it_is_asked_for(services):
+    assert {name for name, service in services.items() if service.get("profiles")} == CLUSTER
+    address = f"tcp://dask-scheduler:{8786}"
+    assert f"--port={8786}" in services["dask-scheduler"]["command"]
+    assert address in services["dask-worker"]["command"]
+    assert address in EXAMPLE
 
 
 def test_long_running_services_are_watched_and_restarted(services):
@@ -82,7 +92,7 @@ def test_only_the_loopback_address_is_published_and_never_a_store(services):
 
 def test_our_containers_have_no_privileges(services):
     ours = [service for service in services.values() if service["image"].startswith("sales-control-room")]
-    assert len(ours) == 9
+    assert len(ours) == 11
     for service in ours:
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]

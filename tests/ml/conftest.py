@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ml.intervals import Intervals
 from ml.records import Manifest, Recipe
 from ml.splits import Split, rolling_origins
 from ml.sums import Sums
-from ml.training import Data, Table, Tables, backtest, train_until
+from ml.training import Data, Tables, backtest, train_until
 from ml.tuning import KNOWN_GOOD
 
 UNTIL = dt.date(2026, 3, 1)
@@ -32,13 +32,22 @@ SMALL = KNOWN_GOOD | {"rounds": 40, "max_depth": 4}
 class Chain:
     panel: Panel
     data: Data
-    tables: dict[int, Table]
+    tables: Tables
     splits: list[Split]
     recipe: Recipe
 
     @property
     def last(self) -> dt.date:
         return self.panel.frame["date"].max()  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="session")
+def dask_scheduler() -> Iterator[str]:
+    """Address of a cluster of two worker processes."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as started:
+        yield started.scheduler_address
 
 
 def as_data(panel: Panel) -> Data:

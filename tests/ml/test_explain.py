@@ -15,7 +15,7 @@ from ml.bundle import load_bundle
 from ml.explain import group_of, grouped, in_units, sentence
 from ml.features import feature_names
 from ml.forecasting import Forecaster
-from ml.models import Inputs, LinearModel, XGBoostModel, monotone_constraints, train_model
+from ml.models import Inputs, LinearModel, LocalSample, XGBoostModel, monotone_constraints, train_model
 from ml.records import Recipe
 from ml.training import train_until
 
@@ -115,7 +115,9 @@ def test_a_linear_part_is_coefficient_times_standardised_value():
     level = np.full(400, 50.0)
     y = level * np.exp(0.2 * (x[:, 0] - 3))
     model = LinearModel.train(
-        Recipe(kind="linear", blocks=(7,)), ["a", "b"], [(7, Inputs(x, level, level, level), y, np.ones(400))]
+        Recipe(kind="linear", blocks=(7,)),
+        ["a", "b"],
+        [LocalSample(7, Inputs(x, level, level, level), y, np.ones(400))],
     )
     one = Inputs(x[:1], level[:1], level[:1], level[:1])
     base, parts = model.contributions(7, one)
@@ -230,7 +232,7 @@ def test_trained_with_constraints_demand_falls_with_price_on_any_data():
 
     def answers(monotone):
         recipe = Recipe(kind="xgboost", params=params | {"monotone": monotone}, blocks=(7,))
-        model = train_model(recipe, ["price", "promotion"], [(7, rows, y, np.ones(2000))])
+        model = train_model(recipe, ["price", "promotion"], [LocalSample(7, rows, y, np.ones(2000))])
         assert isinstance(model, XGBoostModel)
         return [model.predict(7, Inputs(v, level, level, level)) for v in (low, high, plain, promoted)]
 

@@ -12,7 +12,7 @@ import pytest
 
 from ml import jobs, sources
 from ml.bundle import load_bundle
-from ml.errors import FileRefused, InputError, NotFound
+from ml.errors import FileRefused, InputError, NotFound, ServiceDown
 from ml.forecasting import Forecaster
 from ml.lake import Lake, current_snapshot, load_sales, open_lake
 from ml.records import ETL_DAG, RETRAIN_DAG, Override, PredictionInput, Snapshot
@@ -121,6 +121,31 @@ def test_the_loop_on_the_demo(loop: Loop, tmp_path: Path):
     newer = Forecaster(served.bundle, load_sales(loop.lake, loop.snapshot))
     assert newer.origin == loop.snapshot.date_to
     assert newer.forecast(newer.next_days([], []))["prediction"].is_finite().all()
+
+
+def test_a_retraining_on_a_cluster_of_two_workers(loop: Loop, dask_scheduler: str, tmp_path: Path, monkeypatch, caplog):
+    loop.run(ETL_DAG, {"source": "demo"}, "etl")
+    here = loop.run(RETRAIN_DAG, {"trials": 0, "folds": 1, "seed": 5, "monotone": "off"}, "here")
+    monkeypatch.setenv("CONTROL_ROOM_DASK", dask_scheduler)
+    caplog.set_level("INFO", "ml.jobs")
+    there = loop.run(RETRAIN_DAG, {"trials": 0, "folds": 1, "seed": 5, "monotone": "off"}, "there")
+    assert caplog.text.count("2 workers of the Dask cluster") == 3  # tune, backtest, train
+    assert there["train"]["kind"] == here["train"]["kind"] == "xgboost"
+    ours, theirs = (loop.registry.report(found["train"]["version"]).evaluation for found in (here, there))
+    for name in ("seasonal_naive", "moving_average", "linear"):
+        assert theirs.overall[name].wape == pytest.approx(ours.overall[name].wape, rel=1e-9)
+    assert theirs.overall["challenger"].wape == pytest.approx(ours.overall["challenger"].wape, rel=0.06)
+    assert forecaster(loop, tmp_path, there["train"]["version"]).check_golden() < 1e-6
+
+
+def test_a_cluster_that_is_away_is_said_and_nothing_is_lost(loop: Loop, monkeypatch):
+    loop.run(ETL_DAG, {"source": "demo"}, "etl")
+    monkeypatch.setenv("CONTROL_ROOM_DASK", "tcp://127.0.0.1:9")
+    jobs.run_step(RETRAIN_DAG, "snapshot", "away", QUICK)
+    with pytest.raises(ServiceDown, match=r"dask.*tcp://127\.0\.0\.1:9"):
+        jobs.run_step(RETRAIN_DAG, "tune", "away", QUICK)
+    monkeypatch.setenv("CONTROL_ROOM_DASK", "")
+    assert jobs.run_step(RETRAIN_DAG, "tune", "away", QUICK)["kind"] == "xgboost"
 
 
 def test_steps_that_run_twice_leave_one_model_and_one_audit_row(loop: Loop):

@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from ml.evaluation import rmspe
-from ml.models import Inputs, LinearModel, centre_factor, load_model
+from ml.models import Inputs, LinearModel, LocalSample, centre_factor, centre_sums, load_model
 from ml.records import Recipe
 from ml.training import train_until
 
@@ -68,7 +68,11 @@ def test_the_factor_for_shares_makes_their_error_least():
     rng = np.random.default_rng(0)
     level = rng.gamma(5, 20, 5000)
     y = level * np.exp(0.3 * rng.normal(size=5000))
-    factor = centre_factor("share", level, level, y, np.ones(5000))
+    parts = [
+        centre_sums("share", level[part], level[part], y[part], np.ones(2500))
+        for part in (slice(2500), slice(2500, None))
+    ]
+    factor = centre_factor(parts)
     # The mean of exp(s z) is exp(s² / 2), and so the factor of a median is exp(-3 s² / 2).
     assert factor == pytest.approx(np.exp(-1.5 * 0.3**2), rel=0.01)
     assert rmspe(y, level * factor) < min(rmspe(y, level * factor * k) for k in (0.98, 1.02))
@@ -80,7 +84,9 @@ def test_the_linear_model_leaves_out_what_it_has_hardly_seen():
     x[20:, 1] = np.nan
     level = np.full(500, 10.0)
     rows, y = Inputs(x, level, level, level), 10 * np.exp(0.1 * x[:, 0])
-    model = LinearModel.train(Recipe(kind="linear", blocks=(7,)), ["a", "b", "c"], [(7, rows, y, np.ones(500))])
+    model = LinearModel.train(
+        Recipe(kind="linear", blocks=(7,)), ["a", "b", "c"], [LocalSample(7, rows, y, np.ones(500))]
+    )
     assert model.blocks[7]["numeric"] == [0, 2]
 
 
@@ -104,7 +110,7 @@ def test_the_linear_model_is_scikit_learns_ridge():
     y = level * np.exp(0.1 * (x[:, 0] - 3))
     rows = Inputs(x, level, level, level)
     recipe = Recipe(kind="linear", blocks=(7,))
-    model = LinearModel.train(recipe, ["a", "b", "c"], [(7, rows, y, np.ones(500))])
+    model = LinearModel.train(recipe, ["a", "b", "c"], [LocalSample(7, rows, y, np.ones(500))])
     scaled = StandardScaler().fit_transform(x.astype(np.float64))
     ridge = Ridge(alpha=1.0).fit(scaled, np.log1p(y) - np.log1p(level))
     wanted = (np.exp(ridge.predict(scaled)) * (1 + level) - 1) * model.blocks[7]["smear"]

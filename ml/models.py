@@ -7,15 +7,10 @@ themselves without pickle (XGBoost's own binary JSON, plain JSON).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-
-# OpenMP threads that spin while they wait burn the cores that the other services share: training beside them took
-# 56 s spinning and 17 s sleeping. The OpenMP library reads this when it is loaded, hence before the imports.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import xgboost as xgb

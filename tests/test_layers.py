@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,13 @@ def test_importing_them_loads_nothing_heavy(module):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_waiting_openmp_threads_sleep_whatever_is_imported_first():
+    """libgomp reads the variable when it is loaded: it must be there before scikit-learn or XGBoost are."""
+    code = (
+        "import sys, os, ml; assert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE';"
+        "assert not {'sklearn', 'xgboost', 'scipy'} & set(sys.modules)"
+    )
+    environ = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environ, cwd=ROOT)

@@ -1,24 +1,62 @@
-"""The key that every call must send when one is set, and the names by which an open API may be called."""
+"""Who calls: the console's own key, a key from the database, or this machine where no key is set. Deny by default.
+
+A route says with :func:`needs` which role it takes; a test fails for one that says nothing.
+"""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+
+from ml.access import allows
+from ml.errors import Forbidden
+from ml.records import UserRole
 
 OPEN_PATHS = frozenset({"/health", "/livez", "/readyz"})
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-def allowed(token: str, path: str, headers: Mapping[str, str]) -> bool:
-    """Whether a call may pass: deny by default, compared in constant time."""
-    if not token or path in OPEN_PATHS:
-        return True
+@dataclass(frozen=True)
+class Caller:
+    """Who a request comes from. ``key_id``: of a key from the database."""
+
+    name: str
+    role: UserRole
+    key_id: str | None = None
+
+
+CONSOLE = Caller("console", "admin")  # CONTROL_ROOM_API_TOKEN
+NOBODY = Caller("nobody", "viewer")  # on the open paths, which show the state of the parts and nothing else
+THIS_MACHINE = Caller("this machine", "admin")  # no key is set, and the call comes from here
+
+
+def sent_key(headers: Mapping[str, str]) -> str:
+    """The key of a request; empty when it has none."""
     sent = headers.get("x-api-key", "")
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
-    if not sent and scheme.lower() == "bearer":
-        sent = bearer.strip()
-    return hmac.compare_digest(sent.encode(), token.encode())
+    return bearer.strip() if not sent and scheme.lower() == "bearer" else sent
+
+
+def is_token(sent: str, token: str) -> bool:
+    """Whether the console's own key was sent, compared in constant time."""
+    return bool(token) and hmac.compare_digest(sent.encode(), token.encode())
+
+
+def needs(role: UserRole) -> list[Any]:
+    """What a route declares as ``dependencies``: callers below the role are refused."""
+
+    async def check(request: Request) -> None:
+        caller: Caller = request.scope["caller"]
+        if not allows(caller.role, role):
+            raise Forbidden(f"This takes the role {role}; this key has the role {caller.role}.")
+
+    check.needed = role  # type: ignore[attr-defined]
+    return [Depends(check)]
 
 
 def foreign(token: str, own_host: str, method: str, headers: Mapping[str, str]) -> str | None:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import auth
 from api.errors import problem
-from ml.errors import Unauthorized
+from ml.errors import ServiceDown, Unauthorized
 from ml.settings import Settings
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -41,13 +41,18 @@ class Guard:
                 _mark(message, request_id)
             await send(message)
 
-        refusal = self._refusal(scope, headers, request_id)
+        refusal = await self._refusal(scope, headers, request_id)
         await (refusal or self.app)(scope, receive, send_marked)
 
-    def _refusal(self, scope: Scope, headers: Headers, request_id: str) -> Response | None:
+    async def _refusal(self, scope: Scope, headers: Headers, request_id: str) -> Response | None:
+        """Why this request goes no further; None: it does, and ``scope["caller"]`` says whose it is."""
         if reason := auth.foreign(self.token, self.own_host, scope["method"], headers):
             return _refused(request_id, status=403, code="forbidden", title="Not allowed from here", detail=reason)
-        if not auth.allowed(self.token, scope["path"], headers):
+        try:
+            caller = await self._caller(scope, headers)
+        except ServiceDown as error:
+            return _refused(request_id, status=503, code=error.code, title=error.title, detail=str(error))
+        if caller is None:
             return _refused(
                 request_id,
                 status=Unauthorized.status,
@@ -56,7 +61,19 @@ class Guard:
                 detail="Send the key as X-API-Key or as Authorization: Bearer.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        scope["caller"] = caller
         return None
+
+    async def _caller(self, scope: Scope, headers: Headers) -> auth.Caller | None:
+        """Deny by default: a key that is sent must be right, even where none is asked for."""
+        sent = auth.sent_key(headers)
+        if auth.is_token(sent, self.token):
+            return auth.CONSOLE
+        if scope["path"] in auth.OPEN_PATHS:
+            return auth.NOBODY
+        if sent:
+            return await scope["app"].state.services.keyring.caller(sent)
+        return None if self.token else auth.THIS_MACHINE
 
 
 def _refused(request_id: str, **parts: Any) -> Response:

@@ -7,11 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from api.champion import Champion
+from api.keyring import KeyRing
 from api.loading import Loader
 from api.parts import Parts
 from api.published import PublishedFolder
 from api.replaying import Replayer
 from api.scoring import Scorer
+from ml.access import Keys
 from ml.errors import SettingsError
 from ml.lake import Lake, open_lake
 from ml.registry import Registry
@@ -39,6 +41,7 @@ class Services:
         loader = Loader(lambda: self.registry, self.store, folder / "bundles")
         self.champion = Champion(loader, self.published, folder)
         self.scorer = Scorer(self.store)
+        self.keyring = KeyRing(Keys(self.store))
         self.replayer = Replayer(self.champion, self.store, PublishedFolder(self.lake, folder / "replayed"))
         self.parts = Parts(
             {
@@ -80,4 +83,5 @@ class Services:
     def stop(self) -> None:
         self.champion.stop()
         self.scorer.stop()
+        self.keyring.note()
         self.store.close()

@@ -67,6 +67,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         N_("{service} does not answer."),
         N_("What was known before is still shown. Try again in a moment."),
     ),
+    "forbidden": (
+        N_("Your role does not allow this."),
+        N_("Ask an administrator of the control room for a role that does."),
+    ),
     "unauthorized": (
         N_("The API does not accept the console's key."),
         N_("Whoever runs the service has to give the console the API's key (CONTROL_ROOM_API_TOKEN)."),

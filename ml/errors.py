@@ -106,6 +106,12 @@ class Unauthorized(ControlRoomError):
     code, status, title = "unauthorized", 401, "A valid API key is needed"
 
 
+class Forbidden(ControlRoomError):
+    """The caller is known and may not do this."""
+
+    code, status, title = "forbidden", 403, "Not allowed"
+
+
 def all_codes() -> dict[str, type[ControlRoomError]]:
     """Every error code with its class, for the tests that check that pages and API cover them all."""
     found: dict[str, type[ControlRoomError]] = {}

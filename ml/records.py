@@ -721,3 +721,41 @@ class Run(Record):
     @property
     def active(self) -> bool:
         return self.state in ("queued", "running")
+
+
+# ---------------------------------------------------------------- who may do what
+
+UserRole = Literal["viewer", "planner", "analyst", "manager", "admin"]  # each may do what those before it may
+USER_ROLES: tuple[UserRole, ...] = ("viewer", "planner", "analyst", "manager", "admin")
+
+
+class ApiKey(Record):
+    """A key of the API without its secret; ``key_id`` is the part of it that may be shown."""
+
+    key_id: str
+    name: str
+    role: UserRole
+    created_at: dt.datetime
+    created_by: str
+    expires_at: dt.datetime | None = None
+    last_used_at: dt.datetime | None = None
+    revoked_at: dt.datetime | None = None
+    revoked_by: str | None = None
+
+    def valid(self, now: dt.datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+class NewApiKey(Record):
+    """A key that was made just now. ``secret`` is what is sent; it is shown this once and kept nowhere."""
+
+    secret: str
+    key: ApiKey
+
+
+class Me(Record):
+    """Who the API takes the caller for; ``key_id`` is None for this machine and for the console's own key."""
+
+    name: str
+    role: UserRole
+    key_id: str | None = None

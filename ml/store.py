@@ -42,7 +42,7 @@ from ml.records import (
     UploadStatus,
 )
 
-HEAD = "0001"  # newest revision in ml/migrations/versions; a test compares
+HEAD = "0002"  # newest revision in ml/migrations/versions; a test compares
 VERSION_TABLE = "control_room_revision"  # not Alembic's default: Airflow and MLflow use that one
 MIGRATION_LOCK = 7_270_001
 PROMOTION_LOCK = 7_270_002
@@ -127,6 +127,21 @@ promotions = sa.Table(
     sa.UniqueConstraint("prev_hash", name="promotions_chain"),
 )
 
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Column("expires_at", _Time),
+    sa.Column("last_used_at", _Time),
+    sa.Column("revoked_at", _Time),
+    sa.Column("revoked_by", sa.Text),
+)
+
 LOGGED = tuple(c.name for c in predictions.columns if c.name != "prediction_id")
 _INSERT_PREDICTIONS = f"INSERT INTO predictions ({', '.join(LOGGED)}) VALUES %s"
 _COPY_PREDICTIONS = f"COPY predictions ({', '.join(LOGGED)}) FROM STDIN (FORMAT csv)"
@@ -192,7 +207,8 @@ class Store:
         self.engine.dispose()
 
     @contextmanager
-    def _begin(self) -> Iterator[sa.Connection]:
+    def begin(self) -> Iterator[sa.Connection]:
+        """One transaction; raises ServiceDown when PostgreSQL is away."""
         with _translated(), self.engine.begin() as connection:
             yield connection
 
@@ -220,13 +236,13 @@ class Store:
         """Bring the schema up to date; several processes may do this at once, and doing it again costs one query."""
         if self.revision() == HEAD:
             return
-        with self._begin() as connection:
+        with self.begin() as connection:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             upgrade(connection)
 
     def revision(self) -> str | None:
         """The revision of the schema, None in an empty database."""
-        with self._begin() as connection:
+        with self.begin() as connection:
             if connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": VERSION_TABLE}) is None:
                 return None
             return connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
@@ -269,7 +285,7 @@ class Store:
         if cursor is not None:
             where.append(predictions.c.prediction_id < read_cursor(cursor))
         query = _history_query().where(*where).order_by(predictions.c.prediction_id.desc()).limit(limit + 1)
-        with self._begin() as connection:
+        with self.begin() as connection:
             found = connection.execute(query).mappings().all()
         items = tuple(_history_item(row) for row in found[:limit])
         return HistoryPage(
@@ -279,7 +295,7 @@ class Store:
     def prediction(self, prediction_id: int) -> HistoryItem:
         """One logged prediction; raises NotFound."""
         query = _history_query().where(predictions.c.prediction_id == prediction_id)
-        with self._begin() as connection:
+        with self.begin() as connection:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
             raise NotFound(f"There is no prediction {prediction_id}.")
@@ -294,7 +310,7 @@ class Store:
         near = predictions.c.prediction_id.between(prediction_id - REQUEST_ROWS, prediction_id + REQUEST_ROWS)
         same = sa.and_(near, predictions.c.request_id == one.request_id, predictions.c.created_at == one.created_at)
         query = _history_query().where(same).order_by(predictions.c.prediction_id)
-        with self._begin() as connection:
+        with self.begin() as connection:
             return [_history_item(row) for row in connection.execute(query).mappings()]
 
     def named_by_predictions(self, versions: Sequence[str]) -> frozenset[str]:
@@ -303,7 +319,7 @@ class Store:
             return frozenset()
         asked = sa.func.unnest(sa.cast(list(versions), ARRAY(sa.Text))).table_valued("version").render_derived()
         used = sa.exists().where(predictions.c.model_version == asked.c.version)
-        with self._begin() as connection:
+        with self.begin() as connection:
             return frozenset(connection.scalars(sa.select(asked.c.version).where(used)))
 
     def live_errors(self, version: str, days: int = 91) -> pl.DataFrame:
@@ -330,7 +346,7 @@ class Store:
             .limit(days)
         )
         schema = {"date": pl.Date, "error": pl.Float64, "sold": pl.Float64, "rows": pl.Int64}
-        with self._begin() as connection:
+        with self.begin() as connection:
             return pl.DataFrame(connection.execute(query).all(), schema=schema, orient="row").sort("date")
 
     def upsert_actuals(self, frame: pl.DataFrame, data_version: str = "") -> int:
@@ -344,7 +360,7 @@ class Store:
             frame = frame.with_columns(pl.lit(data_version).alias("data_version"))
         rows = frame.select(*keys, "sales", "data_version").filter(pl.col("sales").is_not_null())
         rows = rows.unique(keys, keep="last", maintain_order=True)
-        with self._begin() as connection:
+        with self.begin() as connection:
             cursor = connection.connection.cursor()
             cursor.execute("CREATE TEMP TABLE incoming (LIKE actuals) ON COMMIT DROP")
             cursor.copy_expert(
@@ -365,7 +381,7 @@ class Store:
         """Record a new file. A file with the same content and purpose is not added: that one is returned, with
         ``duplicate_of`` naming it."""
         statement = pg_insert(uploads).values(**_upload_values(upload)).on_conflict_do_nothing()
-        with self._begin() as connection:
+        with self.begin() as connection:
             if connection.execute(statement).rowcount:
                 return upload
         known = self.find_upload(upload.sha256, upload.purpose)
@@ -377,13 +393,13 @@ class Store:
         """Replace the record of a known upload; raises NotFound."""
         values = _upload_values(upload)
         statement = sa.update(uploads).where(uploads.c.upload_id == upload.upload_id).values(**values)
-        with self._begin() as connection:
+        with self.begin() as connection:
             if not connection.execute(statement).rowcount:
                 raise NotFound(f"There is no upload {upload.upload_id}.")
 
     def upload(self, upload_id: str) -> Upload:
         """One upload; raises NotFound."""
-        with self._begin() as connection:
+        with self.begin() as connection:
             record = connection.scalar(sa.select(uploads.c.record).where(uploads.c.upload_id == upload_id))
         if record is None:
             raise NotFound("There is no upload with this id.", upload_id=upload_id)
@@ -392,7 +408,7 @@ class Store:
     def find_upload(self, sha256: str, purpose: Purpose) -> Upload | None:
         """The upload with this content, if there is one."""
         query = sa.select(uploads.c.record).where(uploads.c.sha256 == sha256, uploads.c.purpose == purpose)
-        with self._begin() as connection:
+        with self.begin() as connection:
             record = connection.scalar(query)
         return None if record is None else Upload.model_validate(record)
 
@@ -405,7 +421,7 @@ class Store:
             query = query.where(uploads.c.status == status)
         if purpose is not None:
             query = query.where(uploads.c.purpose == purpose)
-        with self._begin() as connection:
+        with self.begin() as connection:
             return [Upload.model_validate(record) for record in connection.scalars(query)]
 
     def set_upload_status(
@@ -423,7 +439,7 @@ class Store:
             .where(uploads.c.upload_id.in_(upload_ids))
             .values(status=status, record=uploads.c.record.op("||")(sa.cast(changes, JSONB)))
         )
-        with self._begin() as connection:
+        with self.begin() as connection:
             connection.execute(statement)
 
     # -- bundles
@@ -432,13 +448,13 @@ class Store:
         """Note the manifest hash of a registered version. A version keeps its first hash: raises BundleDamaged when
         another one is given."""
         statement = pg_insert(bundles).values(version=version, manifest_sha256=manifest_sha256).on_conflict_do_nothing()
-        with self._begin() as connection:
+        with self.begin() as connection:
             connection.execute(statement)
         self.require_bundle(version, manifest_sha256)
 
     def bundle_sha256(self, version: str) -> str | None:
         """The recorded manifest hash of a version."""
-        with self._begin() as connection:
+        with self.begin() as connection:
             return connection.scalar(sa.select(bundles.c.manifest_sha256).where(bundles.c.version == version))
 
     def require_bundle(self, version: str, manifest_sha256: str) -> None:
@@ -459,13 +475,13 @@ class Store:
 
     def last_move(self) -> Promotion | None:
         """The audit row that made the present champion."""
-        with self._begin() as connection:
+        with self.begin() as connection:
             return _last_move(connection)
 
     def promotions(self, limit: int = 200) -> list[Promotion]:
         """The audit, newest first."""
         query = sa.select(promotions).order_by(promotions.c.promotion_id.desc()).limit(limit)
-        with self._begin() as connection:
+        with self.begin() as connection:
             return [_promotion(row) for row in connection.execute(query).mappings()]
 
     def promote(
@@ -516,7 +532,7 @@ class Store:
         ``seen`` says where the alias is, ``move`` moves it; both under the lock. While somebody else holds the lock
         the alias is on its way, and nothing is done.
         """
-        with self._begin() as connection:
+        with self.begin() as connection:
             if not connection.scalar(sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": PROMOTION_LOCK}):
                 return None
             last, found = _last_move(connection), seen()
@@ -540,14 +556,14 @@ class Store:
 
     def retired_versions(self) -> frozenset[str]:
         """The versions whose files the audit says are given up."""
-        with self._begin() as connection:
+        with self.begin() as connection:
             found = connection.scalars(sa.select(promotions.c.version).where(promotions.c.action == "retire"))
             return frozenset(found)
 
     @contextmanager
     def _locked(self) -> Iterator[sa.Connection]:
         """A transaction that holds the lock of the audit."""
-        with self._begin() as connection:
+        with self.begin() as connection:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": PROMOTION_LOCK})
             yield connection
 
@@ -559,7 +575,7 @@ class Store:
         query = sa.select(moves).order_by(moves.c.promotion_id.desc()).limit(limit + 1)
         if cursor is not None:
             query = query.where(moves.c.promotion_id < read_cursor(cursor))
-        with self._begin() as connection:
+        with self.begin() as connection:
             found = connection.execute(query).mappings().all()
         items = tuple(_reign(row) for row in found[:limit])
         return ChampionsPage(
@@ -568,7 +584,7 @@ class Store:
 
     def rollback_target(self) -> str:
         """The version that was champion before the present one was promoted; raises Conflict when there is none."""
-        with self._begin() as connection:
+        with self.begin() as connection:
             last = _last_move(connection)
             made = None if last is None else _made_champion(connection, last.version)
         if made is None or made.previous is None:
@@ -578,7 +594,7 @@ class Store:
     def broken_promotion(self) -> int | None:
         """The first audit row whose hash does not follow from its content and the row before; None if all do."""
         before = NO_HASH
-        with self._begin() as connection:
+        with self.begin() as connection:
             for row in connection.execute(sa.select(promotions).order_by(promotions.c.promotion_id)).mappings():
                 if row["prev_hash"] != before or row["hash"] != _audit_hash(dict(row)):
                     return int(row["promotion_id"])

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from api.auth import needs
 from api.deps import From, Name, PublishedDep, ServicesDep, To
 from api.published import Selection
 from ml.errors import NoData, NotFound
@@ -32,7 +33,7 @@ class Points(BaseModel):
     points: list[SalesPoint]
 
 
-@router.get("/catalog", summary="Stores, products and series")
+@router.get("/catalog", dependencies=needs("viewer"), summary="Stores, products and series")
 def catalog(services: ServicesDep) -> Catalog:
     """From the published data; without any (the object store is away since the start) from the champion."""
     published, loaded = services.published.current, services.champion.current
@@ -55,7 +56,7 @@ def catalog(services: ServicesDep) -> Catalog:
     )
 
 
-@router.get("/sales", summary="Actual sales, summed over a selection")
+@router.get("/sales", dependencies=needs("viewer"), summary="Actual sales, summed over a selection")
 def sales(
     published: PublishedDep,
     store: Name | None = None,
@@ -67,7 +68,7 @@ def sales(
     return Points(points=published.require().points(Selection(store, product, from_date, to_date)))
 
 
-@router.get("/snapshot", summary="What is published")
+@router.get("/snapshot", dependencies=needs("viewer"), summary="What is published")
 def snapshot(published: PublishedDep) -> Snapshot:
     if published.current is None:
         raise NotFound("No sales data has been published yet: upload a file and run process_etl_sales_data.")

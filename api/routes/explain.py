@@ -9,6 +9,7 @@ import polars as pl
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from api.auth import needs
 from api.deps import ModelName, ServicesDep
 from api.errors import RowsRefused
 from api.loading import Loaded
@@ -26,7 +27,13 @@ MAX_ROWS = 500  # exact contributions take milliseconds per row
 router = APIRouter(tags=["predictions"])
 
 
-@router.post("/v1/explain", summary="Why one forecast or many are what they are", **ROWS_BODY, **reply(ExplainReply))
+@router.post(
+    "/v1/explain",
+    dependencies=needs("viewer"),
+    summary="Why one forecast or many are what they are",
+    **ROWS_BODY,
+    **reply(ExplainReply),
+)
 async def explain(request: Request, services: ServicesDep, model: ModelName = "champion") -> Response:
     """The same rows as for `/predict` (JSON, at most 500), answered by contributions in units that add up to the
     prediction together with `base`; nothing is logged. A row that cannot be used gets `{row, field, code, message}` in

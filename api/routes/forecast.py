@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from api.auth import needs
 from api.deps import MODEL, RequestIdDep, ServicesDep
 from api.openapi import json_body, reply
 from api.planning import planned_rows
@@ -23,7 +24,11 @@ Asked = Annotated[ForecastRequest, body_of(ForecastRequest)]
 
 
 @router.post(
-    "/v1/forecast", summary="The next days of all or some series", **json_body(ForecastRequest), **reply(ForecastReply)
+    "/v1/forecast",
+    dependencies=needs("planner"),
+    summary="The next days of all or some series",
+    **json_body(ForecastRequest),
+    **reply(ForecastReply),
 )
 async def forecast(services: ServicesDep, request_id: RequestIdDep, asked: Asked) -> Response:
     """Every chosen store and product for the next `horizon` periods after the last known day, with the prices and

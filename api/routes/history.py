@@ -6,14 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from api.auth import needs
 from api.deps import HistoryFilterDep, PredictionId, ServicesDep, StoreDep
 from ml.records import HistoryItem, HistoryPage, Replay
 
 router = APIRouter(tags=["predictions"])
 
 
-@router.get("/historical-predictions", summary="The log of predictions, newest first")
-@router.get("/v1/predictions", include_in_schema=False)
+@router.get("/historical-predictions", dependencies=needs("viewer"), summary="The log of predictions, newest first")
+@router.get("/v1/predictions", dependencies=needs("viewer"), include_in_schema=False)
 def history(
     store: StoreDep,
     wanted: HistoryFilterDep,
@@ -25,12 +26,16 @@ def history(
     return store.history(wanted, limit=limit, cursor=cursor)
 
 
-@router.get("/v1/predictions/{prediction_id}", summary="One prediction")
+@router.get("/v1/predictions/{prediction_id}", dependencies=needs("viewer"), summary="One prediction")
 def prediction(store: StoreDep, prediction_id: PredictionId) -> HistoryItem:
     return store.prediction(prediction_id)
 
 
-@router.post("/v1/predictions/{prediction_id}/replay", summary="Make a prediction again as it was made")
+@router.post(
+    "/v1/predictions/{prediction_id}/replay",
+    dependencies=needs("viewer"),
+    summary="Make a prediction again as it was made",
+)
 def replay(services: ServicesDep, prediction_id: PredictionId) -> Replay:
     """With the bundle and the version of the data that gave it; nothing is logged. 410 when one of them is no longer
     kept. `agrees` is false when the same bundle says something else today: then the code that answers has changed."""

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from api.auth import needs
 from api.changing import move_champion
 from api.deps import RegistryDep, ServicesDep, StoreDep, Version
 from api.openapi import json_body
@@ -46,17 +47,19 @@ class Promotions(BaseModel):
     items: list[Promotion]
 
 
-@router.get("/models", summary="Registered versions, newest first")
+@router.get("/models", dependencies=needs("viewer"), summary="Registered versions, newest first")
 def models(registry: RegistryDep) -> Models:
     return Models(items=registry.versions())
 
 
-@router.get("/models/{version}", summary="One version with its evaluation and decision")
+@router.get("/models/{version}", dependencies=needs("viewer"), summary="One version with its evaluation and decision")
 def model(registry: RegistryDep, version: Version) -> ModelReport:
     return registry.report(version)
 
 
-@router.post("/models/rollback", summary="Go back to the champion before", **json_body(Change))
+@router.post(
+    "/models/rollback", dependencies=needs("manager"), summary="Go back to the champion before", **json_body(Change)
+)
 def rollback(services: ServicesDep, change: ChangeBody) -> Promotion:
     """Undoes the promotion that made the present champion; 409 when there is none to undo."""
     seen = change.seen or (services.store.champion(),)  # before the target: what is undone is what was seen
@@ -64,7 +67,12 @@ def rollback(services: ServicesDep, change: ChangeBody) -> Promotion:
     return move_champion(services, target, action="rollback", actor=change.actor, reason=change.reason, expected=seen)
 
 
-@router.post("/models/{version}/promote", summary="Make a version the champion", **json_body(Change))
+@router.post(
+    "/models/{version}/promote",
+    dependencies=needs("manager"),
+    summary="Make a version the champion",
+    **json_body(Change),
+)
 def promote(services: ServicesDep, version: Version, change: ChangeBody) -> Promotion:
     """The version is loaded and verified first; 409 when it is champion already or someone else was faster."""
     return move_champion(
@@ -72,12 +80,12 @@ def promote(services: ServicesDep, version: Version, change: ChangeBody) -> Prom
     )
 
 
-@router.get("/promotions", summary="The audit of promotions, newest first")
+@router.get("/promotions", dependencies=needs("viewer"), summary="The audit of promotions, newest first")
 def promotions(store: StoreDep) -> Promotions:
     return Promotions(items=store.promotions())
 
 
-@router.get("/champions", summary="Who was champion when, newest first")
+@router.get("/champions", dependencies=needs("viewer"), summary="Who was champion when, newest first")
 def champions(
     store: StoreDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from api.auth import needs
 from api.deps import ModelName, ServicesDep, Source
 from api.errors import RowsRefused, request_id_of
 from api.filerows import SUFFIXES, read_file
@@ -24,8 +25,8 @@ from ml.records import Answer, RowError
 router = APIRouter(tags=["predictions"])
 
 
-@router.post("/predict", summary="Predict one row, many rows or a file", **PREDICT)
-@router.post("/v1/predict", include_in_schema=False)
+@router.post("/predict", dependencies=needs("planner"), summary="Predict one row, many rows or a file", **PREDICT)
+@router.post("/v1/predict", dependencies=needs("planner"), include_in_schema=False)
 async def predict(
     request: Request, services: ServicesDep, model: ModelName = "champion", source: Source = "api"
 ) -> Response:

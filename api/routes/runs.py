@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from api.auth import needs
 from api.deps import DagId, RunId, ServicesDep, Table
 from api.openapi import json_body
 from api.receiving import rejected_table
@@ -37,24 +38,36 @@ class Runs(BaseModel):
     items: list[Run]
 
 
-@router.post("/etl", status_code=202, summary="Process the accepted uploads", **json_body(RunRequest, required=False))
+@router.post(
+    "/etl",
+    dependencies=needs("planner"),
+    status_code=202,
+    summary="Process the accepted uploads",
+    **json_body(RunRequest, required=False),
+)
 def etl(services: ServicesDep, response: Response, asked: RunBody) -> Run:
     """Starts process_etl_sales_data; 409 when it is running or paused."""
     return _started(services, ETL_DAG, asked, response)
 
 
-@router.post("/retrain", status_code=202, summary="Train and judge a model", **json_body(RunRequest, required=False))
+@router.post(
+    "/retrain",
+    dependencies=needs("analyst"),
+    status_code=202,
+    summary="Train and judge a model",
+    **json_body(RunRequest, required=False),
+)
 def retrain(services: ServicesDep, response: Response, asked: RunBody) -> Run:
     """Starts retrain_sales_model; 409 when it is running or paused."""
     return _started(services, RETRAIN_DAG, asked, response)
 
 
-@router.get("/runs/{dag_id}", summary="The latest runs of a DAG, newest first")
+@router.get("/runs/{dag_id}", dependencies=needs("viewer"), summary="The latest runs of a DAG, newest first")
 def runs(services: ServicesDep, dag_id: DagId) -> Runs:
     return Runs(items=services.airflow.runs(dag_id))
 
 
-@router.get("/runs/{dag_id}/{run_id}", summary="One run with its tasks")
+@router.get("/runs/{dag_id}/{run_id}", dependencies=needs("viewer"), summary="One run with its tasks")
 def run(services: ServicesDep, dag_id: DagId, run_id: RunId) -> Run:
     """`progress` counts the trials or folds of the step that is running, where it has any."""
     found = services.airflow.run(dag_id, run_id)
@@ -63,6 +76,7 @@ def run(services: ServicesDep, dag_id: DagId, run_id: RunId) -> Run:
 
 @router.get(
     "/runs/process_etl_sales_data/{run_id}/rejected",
+    dependencies=needs("viewer"),
     summary="The rows that a run left out of all its uploads, with reasons",
     response_class=Response,
 )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
+from api.auth import needs
 from api.deps import ServicesDep, StoreDep, Table, UploadId
 from api.openapi import UPLOAD, XLSX, json_body
 from api.receiving import accepted, checked_again, receive, rejected_file, template
@@ -35,6 +36,7 @@ class Uploads(BaseModel):
 
 @router.post(
     "/uploads",
+    dependencies=needs("planner"),
     status_code=201,
     summary="Bring a file in",
     responses={200: {"model": Upload, "description": "Known already: see `duplicate_of`"}},
@@ -58,35 +60,42 @@ async def upload(
     return received
 
 
-@router.get("/uploads", summary="The files, newest first")
+@router.get("/uploads", dependencies=needs("viewer"), summary="The files, newest first")
 def uploads(store: StoreDep, limit: Annotated[int, Query(ge=1, le=1000)] = 200) -> Uploads:
     return Uploads(items=store.uploads(limit=limit))
 
 
-@router.get("/uploads/{upload_id}", summary="One file with what was seen in it")
+@router.get("/uploads/{upload_id}", dependencies=needs("viewer"), summary="One file with what was seen in it")
 def one(store: StoreDep, upload_id: UploadId) -> Upload:
     return store.upload(upload_id)
 
 
-@router.post("/uploads/{upload_id}/check", summary="Read it again, as told", **json_body(Reading))
+@router.post(
+    "/uploads/{upload_id}/check", dependencies=needs("planner"), summary="Read it again, as told", **json_body(Reading)
+)
 def check(services: ServicesDep, upload_id: UploadId, reading: ReadingBody) -> Upload:
     """409 when it is accepted already."""
     return checked_again(services, upload_id, reading.options, reading.mapping)
 
 
-@router.post("/uploads/{upload_id}/accept", summary="Make its good rows count")
+@router.post("/uploads/{upload_id}/accept", dependencies=needs("planner"), summary="Make its good rows count")
 def accept(services: ServicesDep, upload_id: UploadId) -> Upload:
     """Its rows are used by the next run of process_etl_sales_data. 409 when the file is refused; accepting again
     changes nothing."""
     return accepted(services, upload_id)
 
 
-@router.get("/uploads/{upload_id}/rejected", summary="The rows left out, with reasons", response_class=Response)
+@router.get(
+    "/uploads/{upload_id}/rejected",
+    dependencies=needs("viewer"),
+    summary="The rows left out, with reasons",
+    response_class=Response,
+)
 def rejected(services: ServicesDep, upload_id: UploadId, format: Table = "csv") -> Response:
     return attachment(rejected_file(services, upload_id, format), f"rejected-{upload_id}", format)
 
 
-@router.get("/template", summary="An example of a file", response_class=Response)
+@router.get("/template", dependencies=needs("viewer"), summary="An example of a file", response_class=Response)
 def example(format: Table = "csv") -> Response:
     return attachment(template(format), "sales-template", format)
 

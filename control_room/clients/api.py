@@ -14,6 +14,7 @@ from ml.errors import ControlRoomError, InputError, NotFound, ServiceDown, all_c
 from ml.records import (
     Advice,
     Answer,
+    ApiKey,
     ChampionsPage,
     ExplainReply,
     Explanation,
@@ -23,8 +24,10 @@ from ml.records import (
     HistoryItem,
     HistoryPage,
     Mapping,
+    Me,
     ModelInfo,
     ModelReport,
+    NewApiKey,
     PredictionInput,
     Promotion,
     Purpose,
@@ -36,6 +39,7 @@ from ml.records import (
     SeriesInfo,
     Snapshot,
     Upload,
+    UserRole,
 )
 
 R = TypeVar("R", bound=BaseModel)
@@ -212,6 +216,24 @@ class ApiClient:
         """Who was champion when, newest first."""
         query = _given({"cursor": cursor, "limit": limit})
         return _record(ChampionsPage, self._json("GET", "/v1/champions", params=query))
+
+    # ---------------------------------------------------------------- keys
+
+    def me(self) -> Me:
+        """Who the API takes this console for."""
+        return _record(Me, self._json("GET", "/v1/me"))
+
+    def keys(self) -> tuple[ApiKey, ...]:
+        return _list(ApiKey, self._json("GET", "/v1/keys"), "items")
+
+    def make_key(self, name: str, role: UserRole, days: int | None = None) -> NewApiKey:
+        """The answer is the only place that ever holds its secret. ``days``: until it ends; None: it does not."""
+        body = {"name": name, "role": role, "days": days}
+        return _record(NewApiKey, self._json("POST", "/v1/keys", json=body))
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        """Raises Conflict when it was revoked before."""
+        return _record(ApiKey, self._json("DELETE", f"/v1/keys/{_part(key_id)}"))
 
     # ---------------------------------------------------------------- one request
 

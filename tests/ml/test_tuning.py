@@ -7,7 +7,17 @@ import optuna
 import pytest
 
 from ml.splits import Split
-from ml.tuning import KNOWN_GOOD, LARGE, Trial, cheapest_of_the_best, known_good, suggest, tune, tuning_split
+from ml.tuning import (
+    KNOWN_GOOD,
+    LARGE,
+    VERY_LARGE,
+    Trial,
+    cheapest_of_the_best,
+    known_good,
+    suggest,
+    tune,
+    tuning_split,
+)
 
 DAY = dt.date(2026, 1, 1)
 
@@ -33,7 +43,7 @@ def test_percentage_errors_are_searched_from_the_share_objective(chain):
 
 
 @pytest.mark.parametrize("metric", ["wape", "rmspe"])
-@pytest.mark.parametrize("rows", [1_000, LARGE])
+@pytest.mark.parametrize("rows", [1_000, LARGE, VERY_LARGE])
 def test_what_is_known_to_be_good_lies_in_the_space_that_is_searched(metric, rows):
     study = optuna.create_study()
     start = known_good(metric, rows)

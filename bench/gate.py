@@ -6,8 +6,8 @@
 same
     The challenger is the champion's algorithm with another seed. Whoever promotes it is tossing a coin.
 better
-    The champion's forecasts are drawn toward a moving average, by as much as makes them about 3 % worse on 32 weeks
-    of sales that no verdict sees. Whoever does not promote leaves money on the table.
+    The champion's forecasts are drawn toward a moving average, by as much as makes them 3 % worse on 32 weeks of sales
+    that no verdict sees. Whoever does not promote leaves money on the table.
 
 A retraining trains both recipes under one seed (``shared seed``): equal recipes are then equal, and what differs is the
 recipe. Under seeds of their own, which is the harder case, they also differ by luck.
@@ -47,7 +47,7 @@ COUNTRY = "ES"
 HORIZON = 28
 BLOCKS = (7, 28)
 TARGET = 0.03
-TRUTH_FOLDS = 8  # after the newest known sales; even ones choose the handicap, odd ones measure it
+TRUTH_FOLDS = 8  # after the newest known sales: what a challenger is truly worth
 OWN = "own seed"
 # Case -> (forecast of the champion, is it drawn toward the moving average)
 CASES = {
@@ -61,10 +61,10 @@ RULES = ("gate", "lower on the same rows", "lower on other rows")
 
 @dataclass(frozen=True)
 class Shop:
-    """Size of a generated shop and of a retraining."""
+    """Size of a generated shop, by default that of the demo, and of a retraining."""
 
-    stores: int = 6
-    products: int = 24
+    stores: int = 8
+    products: int = 40
     days: int = 300
     folds: int = 3
     rounds: int = 20
@@ -75,7 +75,7 @@ class Shop:
 class Retrained:
     """One run: the backtest's rows with a forecast per recipe.
 
-    ``share``: of the moving average in the handicapped champion; ``true_gain``: over it, on folds that did not set it.
+    ``share``: of the moving average in the handicapped champion; ``true_gain``: over it, on sales that no verdict sees.
     """
 
     rows: pl.DataFrame
@@ -96,9 +96,9 @@ def retrain(seed: int, shop: Shop) -> Retrained:
     recipes = _recipes(seed, shop)
     tables = Tables(data, BLOCKS, Rows(splits[0].origin - dt.timedelta(days=shop.window)))
     rows = backtest(recipes, data, tables, splits)
-    even, odd = _later(recipes, data, known_until, shop)
-    share = handicap(even)
-    return Retrained(rows, share, _gain_over(odd, share), time.monotonic() - began)
+    later = _later(recipes, data, known_until, shop)
+    share = handicap(later)
+    return Retrained(rows, share, _gain_over(later, share), time.monotonic() - began)
 
 
 def _shop_data(seed: int, shop: Shop) -> tuple[Data, dt.date]:
@@ -116,20 +116,20 @@ def _recipes(seed: int, shop: Shop) -> dict[str, Recipe]:
     return {"challenger": full, OWN: full.model_copy(update={"seed": full.seed + 1}), **{r.kind: r for r in naive}}
 
 
-def _later(recipes: Mapping[str, Recipe], data: Data, known_until: dt.date, shop: Shop) -> list[pl.DataFrame]:
-    """The even and the odd ones of the folds after ``known_until``, forecast by models that know no more than that."""
+def _later(recipes: Mapping[str, Recipe], data: Data, known_until: dt.date, shop: Shop) -> pl.DataFrame:
+    """The folds after ``known_until``, forecast by models that know no more than that."""
     tables = Tables(data, BLOCKS, Rows(known_until - dt.timedelta(days=shop.window)))
     models = {n: train_until(recipes[n], data, tables, known_until) for n in ("challenger", "moving_average")}
-    parts: list[list[pl.DataFrame]] = [[], []]
+    parts = []
     for number in range(TRUTH_FOLDS):
         origin = known_until + dt.timedelta(days=HORIZON * number)
+        split = Split(origin, origin + dt.timedelta(days=HORIZON))
         for block in BLOCKS:
-            table = tables[block]
-            index, _ = test_rows(table, Split(origin, origin + dt.timedelta(days=HORIZON)), BLOCKS)
-            rows = table.rows.take(index)
+            index, _ = test_rows(tables[block], split, BLOCKS)
+            rows = tables[block].seen_from(known_until).take(index)
             found = {name: model.predict(block, rows) for name, model in models.items()}
-            parts[number % 2].append(pl.DataFrame({"y": table.y[index], **found}))
-    return [pl.concat(half) for half in parts]
+            parts.append(pl.DataFrame({"y": tables[block].y[index], **found}))
+    return pl.concat(parts)
 
 
 def handicap(rows: pl.DataFrame) -> float:

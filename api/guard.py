@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from ml.errors import ServiceDown, Unauthorized
 from ml.settings import Settings
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 ALWAYS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
 
 
@@ -36,13 +38,22 @@ class Guard:
         given = headers.get("x-request-id", "")
         request_id = scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
+        began, status = time.perf_counter(), 500  # what breaks without an answer is a fault of ours
+
         async def send_marked(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 _mark(message, request_id)
             await send(message)
 
         refusal = await self._refusal(scope, headers, request_id)
-        await (refusal or self.app)(scope, receive, send_marked)
+        try:
+            await (refusal or self.app)(scope, receive, send_marked)
+        finally:
+            route = "refused" if refusal else getattr(scope.get("route"), "path", "unknown")
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            scope["app"].state.services.metrics.request(method, route, status, time.perf_counter() - began)
 
     async def _refusal(self, scope: Scope, headers: Headers, request_id: str) -> Response | None:
         """Why this request goes no further; None: it does, and ``scope["caller"]`` says whose it is."""

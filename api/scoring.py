@@ -11,7 +11,7 @@ import asyncio
 import datetime as dt
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,10 +43,13 @@ class Work:
 
 
 class Scorer:
-    """Forecasts and logs. Raises what the model or the log raise; nothing is answered that is not in the log."""
+    """Forecasts and logs. Raises what the model or the log raise; nothing is answered that is not in the log.
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    ``logged``: told the version and how many rows, each time some were logged.
+    """
+
+    def __init__(self, store: Store, logged: Callable[[str, int], None] = lambda version, rows: None) -> None:
+        self.store, self._logged = store, logged
         self._waiting: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="large")
         self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
@@ -121,6 +124,7 @@ class Scorer:
             parts.append([answer(work.loaded, row, work.request_id, now) for row in part])
             start += work.rows.height
         self.store.log_predictions([Logged(a, w.source) for w, part in zip(group, parts, strict=True) for a in part])
+        self._logged(group[0].loaded.ref.version, sum(map(len, parts)))
         return parts
 
     def _refuse_waiting(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from api.champion import Champion
 from api.keyring import KeyRing
 from api.loading import Loader
+from api.metrics import Metrics
 from api.parts import Parts
 from api.published import PublishedFolder
 from api.replaying import Replayer
@@ -40,7 +41,8 @@ class Services:
         self.published = PublishedFolder(self.lake, folder / "snapshots")
         loader = Loader(lambda: self.registry, self.store, folder / "bundles")
         self.champion = Champion(loader, self.published, folder)
-        self.scorer = Scorer(self.store)
+        self.metrics = Metrics()
+        self.scorer = Scorer(self.store, self.metrics.predicted)
         self.keyring = KeyRing(Keys(self.store))
         self.replayer = Replayer(self.champion, self.store, PublishedFolder(self.lake, folder / "replayed"))
         self.parts = Parts(
@@ -51,6 +53,7 @@ class Services:
                 "database": self.store.check,
             }
         )
+        self.metrics.follow(self)
         self._making = threading.Lock()
 
     # Both clients take a second or more to import: made beside the start, not in it.

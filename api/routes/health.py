@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 
 from api import __version__
+from api.auth import needs
 from api.champion import Champion
 from api.deps import ChampionDep, ServicesDep
+from api.metrics import TEXT
 from ml.records import Health, PartHealth, PartState
 
 router = APIRouter(tags=["health"])
@@ -42,6 +45,12 @@ async def livez() -> dict[str, str]:
 async def readyz(champion: ChampionDep) -> dict[str, str]:
     """503 until a champion can answer."""
     return {"status": "ok", "version": champion.require().ref.version}
+
+
+@router.get("/metrics", dependencies=needs("viewer"), summary="For Prometheus", response_class=PlainTextResponse)
+def metrics(services: ServicesDep) -> Response:
+    """Requests and times by route, rows predicted by version, the model that answers with its parity, the parts."""
+    return Response(services.metrics.text(), media_type=TEXT)
 
 
 def _champion_part(champion: Champion) -> PartHealth:

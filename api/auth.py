@@ -17,7 +17,7 @@ from ml.access import allows
 from ml.errors import Forbidden
 from ml.records import UserRole
 
-OPEN_PATHS = frozenset({"/health", "/livez", "/readyz"})
+OPEN_PATHS = frozenset({"/health", "/livez", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"})
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 

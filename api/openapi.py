@@ -149,6 +149,45 @@ PREDICT: dict[str, Any] = {
         }
     },
 }
+SPLIT = {"columns": list(ROW), "data": [list(ROW.values())]}
+INVOCATIONS: dict[str, Any] = {
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"type": "object", "minProperties": 1, "maxProperties": 1},
+                    "examples": {
+                        "records": {"value": {"dataframe_records": [ROW]}},
+                        "split": {"value": {"dataframe_split": SPLIT}},
+                        "inputs": {"value": {"inputs": {name: [value] for name, value in ROW.items()}}},
+                    },
+                }
+            },
+        }
+    }
+}
+TENSORS = [
+    {"name": name, "shape": [1], "datatype": "BYTES" if isinstance(value, str) else "FP64", "data": [value]}
+    for name, value in ROW.items()
+]
+INFER: dict[str, Any] = {
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["inputs"],
+                        "properties": {"inputs": {"type": "array", "minItems": 1, "items": {"type": "object"}}},
+                    },
+                    "example": {"inputs": TENSORS},
+                }
+            },
+        }
+    }
+}
 ROWS_BODY: dict[str, Any] = {
     "openapi_extra": {
         "requestBody": {

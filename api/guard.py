@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 import uuid
@@ -14,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import auth
 from api.errors import problem
-from ml.errors import ServiceDown, Unauthorized
+from api.rates import Rates
+from ml.errors import ServiceDown, TooMany, Unauthorized
 from ml.settings import Settings
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -28,6 +30,8 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.token = settings.api_token
+        self.per_minute = settings.rate_limit
+        self.rates = Rates(self.per_minute)
         self.own_host = (urlsplit(settings.api).hostname or "").lower()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,6 +75,15 @@ class Guard:
                 title=Unauthorized.title,
                 detail="Send the key as X-API-Key or as Authorization: Bearer.",
                 headers={"WWW-Authenticate": "Bearer"},
+            )
+        if caller.key_id and (seconds := self.rates.wait(caller.key_id)):
+            return _refused(
+                request_id,
+                status=TooMany.status,
+                code=TooMany.code,
+                title=TooMany.title,
+                detail=f"This key may send {self.per_minute:,} requests per minute: wait {seconds:.1f} s.",
+                headers={"Retry-After": str(math.ceil(seconds))},
             )
         scope["caller"] = caller
         return None

@@ -71,6 +71,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         N_("Your role does not allow this."),
         N_("Ask an administrator of the control room for a role that does."),
     ),
+    "too_many": (
+        N_("This key has sent more requests than it may."),
+        N_("Wait a minute; how many are allowed is a setting (CONTROL_ROOM_RATE_LIMIT)."),
+    ),
     "unauthorized": (
         N_("The API does not accept the console's key."),
         N_("Whoever runs the service has to give the console the API's key (CONTROL_ROOM_API_TOKEN)."),

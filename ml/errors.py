@@ -112,6 +112,12 @@ class Forbidden(ControlRoomError):
     code, status, title = "forbidden", 403, "Not allowed"
 
 
+class TooMany(ControlRoomError):
+    """A key calls more often than it may; ``seconds`` until it may again."""
+
+    code, status, title = "too_many", 429, "Too many requests"
+
+
 def all_codes() -> dict[str, type[ControlRoomError]]:
     """Every error code with its class, for the tests that check that pages and API cover them all."""
     found: dict[str, type[ControlRoomError]] = {}

@@ -44,6 +44,9 @@ class Settings(BaseModel):
     airflow_user: str = Field("admin", description="Airflow user that starts the runs.")
     airflow_password: str = Field("", description="Password of that user; local mode makes one.")
     api_token: str = Field("", description="Key that every API call must send (X-API-Key or Bearer); empty: open.")
+    rate_limit: int = Field(
+        6000, ge=0, description="Requests per minute that a key made with `/v1/keys` may send; 0: no limit."
+    )
     country: str = Field(
         "ES", min_length=2, max_length=2, description="Two-letter country whose public holidays are used."
     )

@@ -69,6 +69,8 @@ class _Parts:
         for part in self.services.parts.now():
             up.add_metric((part.name,), float(part.state == "ok"))
         yield up
+        waiting = "Batches of answers on the disk that the database has not taken yet."
+        yield GaugeMetricFamily("control_room_spool_batches", waiting, self.services.spool.waiting())
 
     def _champion(self) -> Iterator[Metric]:
         champion = self.services.champion

@@ -22,7 +22,7 @@ from api.loading import Loaded
 from api.rows import CONTRACT, Input
 from ml.errors import ServiceDown
 from ml.records import LEVELS, Answer, Support
-from ml.store import Logged, Store
+from ml.store import Logged
 from ml.support import level
 
 SMALL = 64  # rows of one request that may share a frame with others
@@ -45,11 +45,13 @@ class Work:
 class Scorer:
     """Forecasts and logs. Raises what the model or the log raise; nothing is answered that is not in the log.
 
-    ``logged``: told the version and how many rows, each time some were logged.
+    ``log`` writes rows down, durably, before it returns; ``logged`` is told of which version and how many they were.
     """
 
-    def __init__(self, store: Store, logged: Callable[[str, int], None] = lambda version, rows: None) -> None:
-        self.store, self._logged = store, logged
+    def __init__(
+        self, log: Callable[[Sequence[Logged]], None], logged: Callable[[str, int], None] = lambda version, rows: None
+    ) -> None:
+        self._log, self._logged = log, logged
         self._waiting: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="large")
         self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
@@ -123,7 +125,7 @@ class Scorer:
             part = found[start : start + work.rows.height]
             parts.append([answer(work.loaded, row, work.request_id, now) for row in part])
             start += work.rows.height
-        self.store.log_predictions([Logged(a, w.source) for w, part in zip(group, parts, strict=True) for a in part])
+        self._log([Logged(a, w.source) for w, part in zip(group, parts, strict=True) for a in part])
         self._logged(group[0].loaded.ref.version, sum(map(len, parts)))
         return parts
 

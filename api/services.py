@@ -14,6 +14,7 @@ from api.parts import Parts
 from api.published import PublishedFolder
 from api.replaying import Replayer
 from api.scoring import Scorer
+from api.spool import Spool
 from ml.access import Keys
 from ml.errors import SettingsError
 from ml.lake import Lake, open_lake
@@ -42,7 +43,8 @@ class Services:
         loader = Loader(lambda: self.registry, self.store, folder / "bundles")
         self.champion = Champion(loader, self.published, folder)
         self.metrics = Metrics()
-        self.scorer = Scorer(self.store, self.metrics.predicted)
+        self.spool = Spool(self.store, folder / "spool")
+        self.scorer = Scorer(self.spool.log, self.metrics.predicted)
         self.keyring = KeyRing(Keys(self.store))
         self.replayer = Replayer(self.champion, self.store, PublishedFolder(self.lake, folder / "replayed"))
         self.parts = Parts(
@@ -79,6 +81,7 @@ class Services:
         return AirflowClient(self.settings.airflow, self.settings.airflow_user, self.settings.airflow_password)
 
     def start(self) -> None:
+        self.spool.start()
         self.scorer.start()
         self.champion.start()
         threading.Thread(target=lambda: self.airflow, name="airflow import", daemon=True).start()
@@ -86,5 +89,6 @@ class Services:
     def stop(self) -> None:
         self.champion.stop()
         self.scorer.stop()
+        self.spool.stop()
         self.keyring.note()
         self.store.close()

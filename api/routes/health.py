@@ -13,6 +13,7 @@ from api.auth import needs
 from api.champion import Champion
 from api.deps import ChampionDep, ServicesDep
 from api.metrics import TEXT
+from api.spool import Spool
 from ml.records import Health, PartHealth, PartState
 
 router = APIRouter(tags=["health"])
@@ -20,10 +21,12 @@ router = APIRouter(tags=["health"])
 
 @router.get("/health", summary="The whole and its parts")
 def health(services: ServicesDep) -> Health:
-    """Answers 200 whatever is away: `status` is `down` without the database (nothing can be logged), `degraded` when
-    something else is missing, and each part says since when and why."""
+    """Answers 200 whatever is away: `status` is `down` without the database (history, uploads and runs need it),
+    `degraded` when something else is missing, and each part says since when and why. Predictions are answered all the
+    same by a loaded champion: while the database is away, they wait on the disk (`prediction log`)."""
     champion, snapshot = services.champion, services.published.current
-    parts = (PartHealth(name="api", state="ok", checked_at=_now()), _champion_part(champion), *services.parts.now())
+    own = (PartHealth(name="api", state="ok", checked_at=_now()), _champion_part(champion), _log_part(services.spool))
+    parts = (*own, *services.parts.now())
     loaded = champion.current
     return Health(
         status=_status(parts),
@@ -60,6 +63,12 @@ def _champion_part(champion: Champion) -> PartHealth:
     state: PartState = "degraded" if champion.error else "ok"
     detail = f"{since}; {champion.error}" if champion.error else since
     return PartHealth(name="champion", state=state, checked_at=_now(), detail=detail)
+
+
+def _log_part(spool: Spool) -> PartHealth:
+    waiting = spool.waiting()
+    detail = f"{waiting} batches of answers wait on the disk for the database" if waiting else ""
+    return PartHealth(name="prediction log", state="degraded" if waiting else "ok", checked_at=_now(), detail=detail)
 
 
 def _status(parts: tuple[PartHealth, ...]) -> Literal["ok", "degraded", "down"]:

@@ -111,19 +111,38 @@ def apart(own, new_database):
     return own.model_copy(update={"database_url": url})
 
 
-def test_without_the_database_nothing_is_answered_that_would_not_be_logged(serve, apart, row, postgres):
+def test_without_the_database_answers_wait_on_the_disk_and_reach_the_history_once(serve, apart, row, postgres):
     with serve(apart) as api:
         api.ready()
         assert api.post("/predict", json=row).status_code == 200
         with closed(postgres, apart.database_url.rpartition("/")[2]):
-            reply = api.post("/predict", json=row)
-            assert (reply.status_code, reply.json()["code"]) == (503, "service_down")
-            assert reply.headers["Retry-After"]
-            assert api.post("/predict", json={"instances": [row] * 200}).status_code == 503
+            one = api.post("/predict", json=row, headers={"X-Request-ID": "while-away"})
+            assert one.status_code == 200
+            assert api.post("/predict", json={"instances": [row] * 200}).status_code == 200
             api.wait_for(lambda: health(api).status == "down")
+            assert part(api, "prediction log").state == "degraded"
+            assert "2 batches" in part(api, "prediction log").detail
             assert api.get("/readyz").status_code == 200
-        assert api.post("/predict", json=row).status_code == 200
-        assert len(api.get("/historical-predictions").json()["items"]) == 2
+            assert api.get("/historical-predictions").status_code == 503
+        api.wait_for(lambda: part(api, "prediction log").state == "ok")
+        items = api.get("/historical-predictions", params={"limit": 1000}).json()["items"]
+        assert len(items) == 202
+        (waited,) = [item for item in items if item["request_id"] == "while-away"]
+        assert waited["prediction"] == one.json()["prediction"]
+        assert waited["created_at"] == one.json()["created_at"]
+        assert api.services.spool.drain() == 0
+
+
+def test_an_api_that_is_killed_while_the_database_is_away_loses_no_answer(serve, apart, row, postgres):
+    with serve(apart) as api:
+        api.ready()
+        with closed(postgres, apart.database_url.rpartition("/")[2]):
+            assert api.post("/predict", json=row, headers={"X-Request-ID": "before-the-end"}).status_code == 200
+            api.services.spool.stop()
+    with serve(apart) as again:
+        again.wait_for(lambda: not again.services.spool.waiting())
+        items = again.get("/historical-predictions").json()["items"]
+        assert "before-the-end" in {item["request_id"] for item in items}
 
 
 class closed:

@@ -58,6 +58,7 @@ PART_NAMES = {
     "mlflow": N_("MLflow (experiments)"),
     "object store": N_("Object store (files)"),
     "database": N_("Database"),
+    "prediction log": N_("Prediction log"),
 }
 DAG_NAMES = {"process_etl_sales_data": N_("ETL"), "retrain_sales_model": N_("Retraining")}
 TASK_NAMES = {

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -80,13 +81,14 @@ class Bench:
     versions: list[str] = field(default_factory=list)
     writes: dict[str, list[str]] = field(default_factory=dict)
     takes: dict[str, float] = field(default_factory=dict)
-    turn: int = 0
+    turns: Counter[str] = field(default_factory=Counter)  # per pipeline: in a case with both, each must still change
 
     def prepare(self) -> None:
         """Publish both businesses, start the API, and record both pipelines once without a fault."""
         for number in (0, 1):
             self._recorded("etl", self.world.business(number))
             self.versions.append(self.snapshot().data_version)
+        self.turns["etl"] = 1
         self.world.start("api")
         self._recorded("retrain", self.next_conf("retrain"))
         self._recorded("retrain", self.next_conf("retrain"))  # with a champion to be replaced
@@ -100,10 +102,10 @@ class Bench:
 
     def next_conf(self, pipeline: str) -> dict[str, Any]:
         """The other business than the last time: for an ETL run its file, for a retraining its data."""
-        self.turn += 1
+        self.turns[pipeline] += 1
         if pipeline == "etl":
-            return self.world.business(self.turn)
-        return {"data_version": self.versions[self.turn % 2], "policy": "auto"}
+            return self.world.business(self.turns["etl"])
+        return {"data_version": self.versions[self.turns["retrain"] % 2], "policy": "auto"}
 
     def snapshot(self) -> Snapshot:
         found = current_snapshot(self.world.lake)
@@ -231,7 +233,7 @@ def _again(
     """Look at what the fault has left, run again, look once more."""
     world = bench.world
     out.problems += after_fault(world, before) + snapshot_problems(world)
-    if pipeline == "etl" and bench.snapshot().data_version not in (published, bench.versions[bench.turn % 2]):
+    if pipeline == "etl" and bench.snapshot().data_version not in (published, bench.versions[bench.turns["etl"] % 2]):
         out.problems.append("something else is published than before or after the run")
     try:
         out.reruns = finish(world, pipeline, run_id, conf)
@@ -240,7 +242,7 @@ def _again(
         return out
     if pipeline == "retrain":
         out.problems += after_retrain(world, run_id, before)
-    elif bench.snapshot().data_version != bench.versions[bench.turn % 2]:
+    elif bench.snapshot().data_version != bench.versions[bench.turns["etl"] % 2]:
         out.problems.append("the same file gave another version of the data")
     out.problems += snapshot_problems(world)
     out.seconds = time.monotonic() - begin

@@ -283,7 +283,8 @@ def forecast(client: Client, forecaster: Forecaster, rows: pl.DataFrame) -> pl.D
     What needs more than its own series' history (what has never sold, dates out of the horizon) is answered here.
     """
     rows = rows.with_row_index("_asked")
-    usual = forecaster.usual(rows)
+    # All rows of a series together: the days around a row tell something where shops close.
+    usual = rows.with_columns(_usual=forecaster.usual(rows)).select(pl.col("_usual").all().over(SERIES)).to_series()
     found = [_answered_here(forecaster, rows.filter(~usual))]
     states = parts_of(forecaster.state.with_row_index("_at"), len(client.nthreads()) * PARTS_EACH)
     light, groups = _scatter(client, forecaster.told()), _scatter(client, forecaster.groups())

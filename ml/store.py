@@ -645,6 +645,10 @@ def _translated() -> Iterator[None]:
         yield
     except (*lost, psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise _down(error) from error
+    except (sa.exc.ProgrammingError, psycopg2.errors.UndefinedTable) as error:
+        if isinstance(getattr(error, "orig", error), psycopg2.errors.UndefinedTable):
+            raise ServiceDown("database", "its tables are still being made") from error
+        raise
 
 
 def _refuse_lost(connection: Any, record: object, proxy: object) -> None:

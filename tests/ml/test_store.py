@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from ml import store as module
 from ml.errors import BundleDamaged, Conflict, InputError, NotFound, ServiceDown
 from ml.records import Answer, Decision, Gate, ModelRef, Preflight, ReadOptions, Support, Upload
-from ml.store import HEAD, VERSION_TABLE, HistoryFilter, Logged, Store
+from ml.store import HEAD, LOGGED, VERSION_TABLE, HistoryFilter, Logged, Store
 
 NOW = dt.datetime(2026, 1, 4, 10, 42, 11, 123456, tzinfo=dt.UTC)
 
@@ -481,3 +481,13 @@ def test_live_errors_take_the_last_prediction_made_before_the_day_was_known(stor
     first, second = dt.date(2026, 1, 4), dt.date(2026, 1, 5)
     assert store.live_errors("8").rows() == [(first, 2.0, 10.0, 1), (second, 3.0, 8.0, 1)]
     assert store.live_errors("8", days=1).rows() == [(second, 3.0, 8.0, 1)]
+
+
+def test_a_database_without_its_tables_is_not_ready_rather_than_broken(new_database):
+    fresh = Store(new_database())
+    for ask in (fresh.history, lambda: fresh.log_frame(pl.DataFrame(schema=dict.fromkeys(LOGGED, pl.String)))):
+        with pytest.raises(ServiceDown, match="still being made"):
+            ask()
+    fresh.migrate()
+    assert fresh.history().items == ()
+    fresh.close()

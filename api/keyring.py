@@ -7,7 +7,7 @@ import datetime as dt
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from api.auth import Caller
 from ml.access import Keys, key_id_of, proves
@@ -24,9 +24,12 @@ log = logging.getLogger("api")
 
 @dataclass(frozen=True)
 class _Seen:
+    """``at``: when the database said so; ``asked``: when it was last asked, answer or not."""
+
     key: ApiKey | None
     sha256: str
     at: float
+    asked: float
 
 
 class KeyRing:
@@ -51,7 +54,7 @@ class KeyRing:
         if key_id is None:
             return None
         seen = self._seen.get(key_id)
-        if seen is None or time.monotonic() - seen.at > FRESH:
+        if seen is None or time.monotonic() - seen.asked > FRESH:
             seen = await asyncio.to_thread(self._looked_up, key_id)
         now = dt.datetime.now(dt.UTC)
         if seen.key is None or not proves(secret, seen.sha256) or not seen.key.valid(now):
@@ -84,9 +87,10 @@ class KeyRing:
             if before is None or before.key is None or now - before.at > AWAY:
                 raise
             log.warning("the database is away; key %s is taken as it was known", key_id)
-            return before
+            seen = self._seen[key_id] = replace(before, asked=time.monotonic())  # not waited for at each request
+            return seen
         if len(self._seen) >= MOST:
             self._seen.clear()
         key, sha256 = found or (None, "")
-        seen = self._seen[key_id] = _Seen(key, sha256, now)
+        seen = self._seen[key_id] = _Seen(key, sha256, now, now)
         return seen

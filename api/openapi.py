@@ -27,6 +27,12 @@ DESCRIPTION = """Forecasts of sales per store and product, with intervals, and e
 Errors are problem documents (RFC 9457): `code` is stable, `errors` names row and field, and what was sent is never
 repeated. 503 answers carry `Retry-After`. With a key set, send it as `X-API-Key` or `Authorization: Bearer`."""
 
+
+def body_with(content: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+    """The part of a route's declaration that describes a body which we read ourselves."""
+    return {"openapi_extra": {"requestBody": {"required": required, "content": content}}}
+
+
 ROW = {"store": "S01", "product": "P001", "date": "2026-01-05", "price": 9.99, "promotion": 1}
 ANSWER = {
     "date": "2026-01-05",
@@ -150,68 +156,43 @@ PREDICT: dict[str, Any] = {
     },
 }
 SPLIT = {"columns": list(ROW), "data": [list(ROW.values())]}
-INVOCATIONS: dict[str, Any] = {
-    "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {"type": "object", "minProperties": 1, "maxProperties": 1},
-                    "examples": {
-                        "records": {"value": {"dataframe_records": [ROW]}},
-                        "split": {"value": {"dataframe_split": SPLIT}},
-                        "inputs": {"value": {"inputs": {name: [value] for name, value in ROW.items()}}},
-                    },
-                }
+INVOCATIONS = body_with(
+    {
+        "application/json": {
+            "schema": {"type": "object", "minProperties": 1, "maxProperties": 1},
+            "examples": {
+                "records": {"value": {"dataframe_records": [ROW]}},
+                "split": {"value": {"dataframe_split": SPLIT}},
+                "inputs": {"value": {"inputs": {name: [value] for name, value in ROW.items()}}},
             },
         }
     }
-}
+)
 TENSORS = [
     {"name": name, "shape": [1], "datatype": "BYTES" if isinstance(value, str) else "FP64", "data": [value]}
     for name, value in ROW.items()
 ]
-INFER: dict[str, Any] = {
-    "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["inputs"],
-                        "properties": {"inputs": {"type": "array", "minItems": 1, "items": {"type": "object"}}},
-                    },
-                    "example": {"inputs": TENSORS},
-                }
+INFER = body_with(
+    {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["inputs"],
+                "properties": {"inputs": {"type": "array", "minItems": 1, "items": {"type": "object"}}},
             },
+            "example": {"inputs": TENSORS},
         }
     }
-}
-ROWS_BODY: dict[str, Any] = {
-    "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "content": {
-                kind: body
-                for kind, body in PREDICT["openapi_extra"]["requestBody"]["content"].items()
-                if kind == "application/json"
-            },
-        }
-    }
-}
-UPLOAD: dict[str, Any] = {
-    "openapi_extra": {
-        "requestBody": {"required": True, "content": {"application/octet-stream": BINARY, "text/csv": BINARY}}
-    }
-}
+)
+JSON = "application/json"
+ROWS_BODY = body_with({JSON: PREDICT["openapi_extra"]["requestBody"]["content"][JSON]})
+UPLOAD = body_with({"application/octet-stream": BINARY, "text/csv": BINARY})
 
 
 def json_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """The part of a route's declaration that describes a body read by :func:`api.strict.body_of`."""
     schema = {"$ref": REFS.format(model=model.__name__)}
-    body = {"required": required, "content": {"application/json": {"schema": schema}}}
-    return {"openapi_extra": {"requestBody": body}}
+    return body_with({JSON: {"schema": schema}}, required=required)
 
 
 def reply(model: type[BaseModel]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
 from pathlib import Path
 
 import orjson
@@ -27,7 +26,7 @@ from ml.store import Logged, Store
 DRAIN_SECONDS = 2.0
 AWAY_SECONDS = 1.0  # after the log refused rows, so long the next ones go to disk without asking it
 FILES_AT_ONCE = 200  # in one transaction
-LOCK = "lock"
+LOCK, WAITING = "lock", "*.jsonl"
 
 log = logging.getLogger("api")
 
@@ -96,16 +95,15 @@ class Spool:
 
     def waiting(self) -> int:
         """How many batches wait."""
-        return sum(1 for _ in self._files())
-
-    def _files(self) -> Iterator[Path]:
-        return iter(sorted(self.folder.glob("*.jsonl")))
+        return sum(1 for _ in self.folder.glob(WAITING))
 
     def drain(self) -> int:
         """Put what waits into the log; how many rows that were. Raises ServiceDown, and then what waits still waits."""
         count = 0
         with self._alone() as mine:
-            while mine and (some := list(islice(self._files(), FILES_AT_ONCE))):
+            files = sorted(self.folder.glob(WAITING)) if mine else []
+            for begin in range(0, len(files), FILES_AT_ONCE):
+                some = files[begin : begin + FILES_AT_ONCE]
                 count += self.store.log_missing([row for path in some for row in _rows(path)])
                 for path in some:  # a crash before this: the log has the rows, and leaves them out the next time
                     path.unlink()

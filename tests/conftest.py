@@ -312,3 +312,14 @@ def browser() -> Iterator[object]:
             yield chromium
         finally:
             chromium.close()
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Any]:
+    """The application's tables in a database of the test's own."""
+    from ml.store import Store
+
+    made = Store(database_url)
+    made.migrate()
+    yield made
+    made.close()

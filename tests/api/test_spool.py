@@ -18,7 +18,7 @@ from api import spool as spooling
 from api.spool import Spool
 from ml.errors import ServiceDown
 from ml.records import Answer, ModelRef, Support
-from ml.store import Logged, Store, predictions
+from ml.store import Logged, predictions
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 NUMBERS = itertools.count()
@@ -47,14 +47,6 @@ def logged(request_id: str, rows: int = 1) -> list[Logged]:
         )
         for k in range(rows)
     ]
-
-
-@pytest.fixture
-def store(database_url):
-    found = Store(database_url)
-    found.migrate()
-    yield found
-    found.close()
 
 
 class Away:

@@ -18,14 +18,6 @@ from ml.store import HEAD, LOGGED, VERSION_TABLE, HistoryFilter, Logged, Store
 NOW = dt.datetime(2026, 1, 4, 10, 42, 11, 123456, tzinfo=dt.UTC)
 
 
-@pytest.fixture
-def store(database_url):
-    made = Store(database_url)
-    made.migrate()
-    yield made
-    made.close()
-
-
 def answer(day=1, store="S01", product="P001", prediction=21.5, **changes):
     values = {
         "date": dt.date(2026, 1, day),

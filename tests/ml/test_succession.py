@@ -9,18 +9,10 @@ from ml.errors import Conflict, Retired, ServiceDown
 from ml.records import Answer, Decision, ModelRef, Support
 from ml.registry import DECISION, Registry
 from ml.retirement import retire_old
-from ml.store import Logged, Store
+from ml.store import Logged
 from ml.succession import REPAIR, drop_challenger, move_champion, settle
 
 DECIDED = Decision(verdict="first", promote=True, needs_approval=False, reason="beats seasonal naive")
-
-
-@pytest.fixture
-def store(database_url):
-    made = Store(database_url)
-    made.migrate()
-    yield made
-    made.close()
 
 
 @pytest.fixture

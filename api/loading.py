@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from api.published import Published
+from api.trial import tried
 from ml.bundle import MANIFEST, Bundle, load_bundle, sha256
 from ml.cleaning import step
 from ml.errors import BundleDamaged
@@ -96,7 +97,9 @@ class Loader:
 
     def _verified(self, version: str, folder: Path) -> Bundle:
         """The manifest must be the recorded one before anything that it names is read."""
-        self.store.require_bundle(version, sha256((folder / MANIFEST).read_bytes()))
+        fingerprint = sha256((folder / MANIFEST).read_bytes())
+        self.store.require_bundle(version, fingerprint)
+        _refuse_far(tried(folder, fingerprint), version)
         return load_bundle(folder)
 
     def _prune(self, keep: str) -> None:
@@ -109,12 +112,16 @@ class Loader:
 def _proven(own: Forecaster, version: str) -> float:
     """The largest difference to the golden answers, which were given from the bundle's own history."""
     parity = own.check_golden()
+    _refuse_far(parity, version)
+    return parity
+
+
+def _refuse_far(parity: float, version: str) -> None:
     if not parity <= GOLDEN_TOLERANCE:
         raise BundleDamaged(
             f"Version {version} answers its golden rows {parity:.3g} units off (at most {GOLDEN_TOLERANCE:g}).",
             version=version,
         )
-    return parity
 
 
 def _is_newer(bundle: Bundle, published: Published) -> bool:

@@ -1,5 +1,6 @@
 """The champion through everything that can go wrong around it."""
 
+import json
 import shutil
 import socket
 import threading
@@ -10,8 +11,10 @@ import polars as pl
 import psycopg2
 import pytest
 
+from api.trial import tried
 from ml import jobs
 from ml.bundle import MANIFEST, sha256
+from ml.errors import BundleDamaged
 from ml.records import ETL_DAG, Health, Promotion
 from ml.registry import Registry
 from ml.store import Store
@@ -313,3 +316,54 @@ def test_runs_say_when_airflow_is_away(served):
         reply = served.http.request(method, path)
         assert (reply.status_code, reply.json()["code"]) == (503, "service_down")
         assert "airflow" in reply.json()["detail"]
+
+
+# ---------------------------------------------------------------- tried in a process of its own
+
+
+def crashing(bundle):
+    """A bundle whose trees point beyond their end, with sums that agree: XGBoost crashes on it."""
+    trees = max(bundle.glob("*.ubj"), key=lambda p: p.stat().st_size)
+    data = bytearray(trees.read_bytes())
+    first = data.index(b"L", data.index(b"left_children") + len(b"left_children")) + 9
+    data[first : first + 4] = (0x00FFFFFF).to_bytes(4, "big")
+    trees.write_bytes(data)
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest["files"][trees.name] = sha256(bytes(data))
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_a_bundle_that_crashes_its_process_leaves_the_api_and_the_champion_alone(served, registry, tmp_path, row):
+    bundle = registry.download("1", tmp_path / "bundle")
+    crashing(bundle)
+    with registry.run("crashing", "crashing-1", finish=True) as run:
+        example = pl.DataFrame({"store": ["S01"], "price": [1.0]}).to_pandas()
+        version = registry.register(run, bundle, {"kind": "xgboost"}, example)
+    served.services.store.record_bundle(version, sha256((bundle / MANIFEST).read_bytes()))
+    registry.set_alias("champion", version)
+    served.wait_for(lambda: "SIGSEGV" in part(served, "champion").detail)
+    answer = served.post("/predict", json=row)
+    assert (answer.status_code, answer.json()["model"]["version"]) == (200, "1")
+
+
+def test_a_trial_says_what_is_wrong(tmp_path):
+    (tmp_path / MANIFEST).write_text("{}")
+    with pytest.raises(BundleDamaged, match="the manifest can't be read"):
+        tried(tmp_path, "not tried before")
+
+
+def test_golden_rows_far_off_are_refused(served, registry, tmp_path):
+    bundle = registry.download("1", tmp_path / "bundle")
+    golden = json.loads((bundle / "golden.json").read_text())
+    golden[0]["prediction"] += 0.01
+    raw = json.dumps(golden)
+    (bundle / "golden.json").write_text(raw)
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest["files"]["golden.json"] = sha256(raw.encode())
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    with registry.run("far", "far-1", finish=True) as run:
+        example = pl.DataFrame({"store": ["S01"], "price": [1.0]}).to_pandas()
+        version = registry.register(run, bundle, {"kind": "xgboost"}, example)
+    served.services.store.record_bundle(version, sha256((bundle / MANIFEST).read_bytes()))
+    reply = served.post("/predict", params={"model": version}, json={})
+    assert (reply.status_code, reply.json()["code"]) == (503, "bundle_damaged")

@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from bench.sets import CASES, prepare
 from bench.tables import manifest_of, peak_gb
 from deploy.ports import free_ports
 from ml.bundle import load_bundle, write_bundle
-from ml.challenger import work_place
+from ml.challenger import cluster_at, tables_on
 from ml.evaluation import wape
 from ml.forecasting import Forecaster, tail_of
 from ml.intervals import Intervals
@@ -54,8 +53,7 @@ def work(folder: Path, address: str) -> Facts:
     data, origin = scratch.data(scratch.panel()), scratch.origin
     judged = Split(origin, origin + dt.timedelta(days=HORIZON))
     found: Facts = {}
-    with work_place(address) as tables_of:
-        client = tables_of.args[0] if isinstance(tables_of, partial) else None
+    with cluster_at(address) as client:
 
         @contextlib.contextmanager
         def step(name: str) -> Iterator[Facts]:
@@ -68,7 +66,7 @@ def work(folder: Path, address: str) -> Facts:
             found[name] = facts
 
         with step("features") as facts:
-            tables = tables_of(data, (HORIZON,), Rows.learnable(data.panel, origin))
+            tables = tables_on(client)(data, (HORIZON,), Rows.learnable(data.panel, origin))
             facts["value"] = tables[HORIZON].count(origin)
         recipe = scratch.recipe(int(facts["value"]))
         with step("training") as facts:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -35,6 +35,9 @@ from ml.sums import Sums
 from ml.training import Data, Progress, Rows, Table, Tables, backtest, train_until
 from ml.tuning import SAMPLE, Trial, score, tune, tuning_split
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 COMPARABLE = 0.5  # a champion that knows fewer of the stores or products is not the champion of this business
 LEAST_ROWS = 28  # fewer before the fold that chooses, and neither trees nor a linear model know a month of weekdays
 NAIVE: tuple[Literal["seasonal_naive"], Literal["moving_average"]] = ("seasonal_naive", "moving_average")
@@ -47,14 +50,30 @@ TablesOf = Callable[[Data, tuple[int, ...], Rows], Mapping[int, Table]]
 @contextmanager
 def work_place(address: str) -> Iterator[TablesOf]:
     """Where feature tables are made and worked on: in this process, or on the Dask cluster at the address."""
+    with cluster_at(address) as client:
+        yield tables_on(client)
+
+
+@contextmanager
+def cluster_at(address: str) -> Iterator[Client | None]:
+    """The Dask cluster at the address; None without an address."""
     if not address:
-        yield Tables
+        yield None
         return
-    from ml.cluster import ClusterTables, cluster
+    from ml.cluster import cluster
 
     with cluster(address) as client:
         log.info("%d workers of the Dask cluster at %s do the work", len(client.nthreads()), address)
-        yield partial(ClusterTables, client)
+        yield client
+
+
+def tables_on(client: Client | None) -> TablesOf:
+    """What makes feature tables: on a cluster, or in this process."""
+    if client is None:
+        return Tables
+    from ml.cluster import ClusterTables
+
+    return partial(ClusterTables, client)
 
 
 def tune_model(c: Context) -> Json:

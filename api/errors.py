@@ -88,6 +88,13 @@ def _ours(request: Request, error: Exception) -> Response:
     )
 
 
+def problem_of(error: ControlRoomError, request_id: str) -> Response:
+    """The document of an error that arose outside of every route."""
+    return problem(
+        request_id, "/", status=error.status, code=error.code, title=error.title, detail=str(error), errors=_rows(error)
+    )
+
+
 def _rows(error: ControlRoomError) -> tuple[RowError, ...]:
     if isinstance(error, RowsRefused):
         return error.errors

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from api import __version__, errors
 from api.guard import Guard
+from api.idempotency import IdempotencyKeys
 from api.openapi import document
 from api.routes import advice, compat, data, explain, forecast, health, history, keys, models, predict, runs, uploads
 from api.services import Services
@@ -34,6 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         services.stop()
 
     app = FastAPI(title="Sales control room", version=__version__, lifespan=lifespan, redoc_url=None)
+    app.add_middleware(IdempotencyKeys)
     app.add_middleware(Guard, settings=chosen)
     errors.install(app)
     for module in ROUTERS:

@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.idempotency import BY_CONTENT, CHANGING, SECRET
 from ml.records import Answer, ExplainReply, ForecastReply, ForecastRequest, RowError
 
 if TYPE_CHECKING:
@@ -25,7 +26,17 @@ BINARY = {"schema": {"type": "string", "format": "binary"}}
 DESCRIPTION = """Forecasts of sales per store and product, with intervals, and everything around them.
 
 Errors are problem documents (RFC 9457): `code` is stable, `errors` names row and field, and what was sent is never
-repeated. 503 answers carry `Retry-After`. With a key set, send it as `X-API-Key` or `Authorization: Bearer`."""
+repeated. 503 answers carry `Retry-After`. With a key set, send it as `X-API-Key` or `Authorization: Bearer`.
+
+What changes something may be sent with an `Idempotency-Key`: sent again under the same key, it is answered for a day by
+the answer of the first time, and not done again."""
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key and request: the same answer. Another request: 422. Still worked on: 409.",
+    "schema": {"type": "string", "pattern": "^[!#-~]{1,255}$"},
+}
 
 
 def body_with(content: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
@@ -218,9 +229,11 @@ def document(app: FastAPI, models: list[type[BaseModel]]) -> dict[str, Any]:
         "bearer": {"type": "http", "scheme": "bearer"},
     }
     made["security"] = [{}, {"key": []}, {"bearer": []}]
-    for operations in made["paths"].values():
-        for operation in operations.values():
+    for path, operations in made["paths"].items():
+        for method, operation in operations.items():
             _describe_errors(operation["responses"])
+            if method.upper() in CHANGING and path not in BY_CONTENT | SECRET:
+                operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
     return made
 
 

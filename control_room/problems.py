@@ -43,6 +43,14 @@ SENTENCES: dict[str, tuple[str, str]] = {
         N_("This does not fit the present state."),
         N_("It may have been done already, or a run is active. Look at the present state and decide again."),
     ),
+    "in_progress": (
+        N_("The same request is being worked on."),
+        N_("Wait a moment and ask again: it is not done twice."),
+    ),
+    "key_reused": (
+        N_("This Idempotency-Key was used for another request."),
+        N_("Take a new key for each new request, and the same key only to send the same request again."),
+    ),
     "no_data": (
         N_("No sales data has been published yet."),
         N_("Upload a file with your sales, accept it and start the ETL."),

@@ -57,6 +57,18 @@ class Conflict(ControlRoomError):
     code, status, title = "conflict", 409, "The request conflicts with the present state"
 
 
+class InProgress(Conflict):
+    """The same request, under the same Idempotency-Key, is being worked on."""
+
+    code, title = "in_progress", "The same request is being worked on: ask again in a moment"
+
+
+class KeyReused(ControlRoomError):
+    """An Idempotency-Key stands for one request."""
+
+    code, status, title = "key_reused", 422, "This Idempotency-Key was used for another request"
+
+
 class NoData(ControlRoomError):
     code, status, title = "no_data", 409, "No sales data has been published yet"
 

@@ -14,12 +14,51 @@ from api import __version__, errors
 from api.guard import Guard
 from api.idempotency import IdempotencyKeys
 from api.openapi import document
-from api.routes import advice, compat, data, explain, forecast, health, history, keys, models, predict, runs, uploads
+from api.routes import (
+    advice,
+    compat,
+    data,
+    explain,
+    forecast,
+    health,
+    history,
+    judgements,
+    keys,
+    models,
+    predict,
+    runs,
+    uploads,
+    webhooks,
+)
 from api.services import Services
+from ml.records import NewJudgement
 from ml.settings import Settings, load_settings
 
-ROUTERS = (health, predict, explain, history, forecast, data, uploads, runs, models, advice, keys, compat)
-BODIES: list[type[BaseModel]] = [models.Change, runs.RunRequest, uploads.Reading, keys.KeyRequest]
+ROUTERS = (
+    health,
+    predict,
+    explain,
+    history,
+    forecast,
+    data,
+    uploads,
+    runs,
+    models,
+    advice,
+    judgements,
+    keys,
+    webhooks,
+    compat,
+)
+BODIES: list[type[BaseModel]] = [
+    models.Change,
+    runs.RunRequest,
+    uploads.Reading,
+    keys.KeyRequest,
+    webhooks.WebhookRequest,
+    judgements.ActualRows,
+    NewJudgement,
+]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -15,6 +15,7 @@ from api.published import PublishedFolder
 from api.replaying import Replayer
 from api.scoring import Scorer
 from api.spool import Spool
+from api.telling import Teller
 from ml.access import Keys
 from ml.errors import SettingsError
 from ml.lake import Lake, open_lake
@@ -55,6 +56,7 @@ class Services:
                 "database": self.store.check,
             }
         )
+        self.teller = Teller(self)
         self.metrics.follow(self)
         self._making = threading.Lock()
 
@@ -84,9 +86,11 @@ class Services:
         self.spool.start()
         self.scorer.start()
         self.champion.start()
+        self.teller.start()
         threading.Thread(target=lambda: self.airflow, name="airflow import", daemon=True).start()
 
     def stop(self) -> None:
+        self.teller.stop()
         self.champion.stop()
         self.scorer.stop()
         self.spool.stop()

@@ -7,7 +7,7 @@ prices in the data's own currency, times in UTC.
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -759,3 +759,72 @@ class Me(Record):
     name: str
     role: UserRole
     key_id: str | None = None
+
+
+# ---------------------------------------------------------------- what people judge
+
+
+class NewJudgement(Record):
+    """Units in the place of a forecast, and why; ``units`` null takes it back."""
+
+    date: dt.date
+    store: str = Field(min_length=1, max_length=200)
+    product: str = Field(min_length=1, max_length=200)
+    units: float | None = Field(None, ge=0, le=1e9)
+    reason: str = Field(min_length=1, max_length=500)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.store, self.product, self.date.isoformat()
+
+
+class Judgement(NewJudgement):
+    override_id: int
+    made_by: str
+    made_at: dt.datetime
+
+
+# ---------------------------------------------------------------- who is told
+
+EventKind = Literal["model.promoted", "run.finished", "job.finished", "drift.detected", "data.accepted"]
+EVENT_KINDS: tuple[EventKind, ...] = get_args(EventKind)
+
+
+class Event(Record):
+    """Something that has happened. ``event_id`` follows from what it was, so that it can be noted only once."""
+
+    event_id: str
+    kind: EventKind
+    at: dt.datetime
+    data: dict[str, Any]
+
+
+class Webhook(Record):
+    """An address that is told of events of some kinds."""
+
+    webhook_id: str
+    url: str
+    events: tuple[EventKind, ...]
+    created_by: str
+    created_at: dt.datetime
+
+
+class NewWebhook(Record):
+    """A webhook that was made just now. ``secret`` proves what is sent to it; it is shown this once."""
+
+    secret: str
+    webhook: Webhook
+
+
+class Delivery(Record):
+    """One event on its way to one webhook: ``waiting``, ``delivered``, ``given up`` or ``dropped`` with the webhook."""
+
+    event_id: str
+    webhook_id: str
+    kind: EventKind
+    at: dt.datetime
+    state: Literal["waiting", "delivered", "given up", "dropped"]
+    attempts: int
+    due_at: dt.datetime
+    answer: str | None = None
+    delivered_at: dt.datetime | None = None

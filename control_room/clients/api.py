@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Mapping as MappingType
+from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 import requests
@@ -16,6 +17,8 @@ from ml.records import (
     Answer,
     ApiKey,
     ChampionsPage,
+    Delivery,
+    EventKind,
     ExplainReply,
     Explanation,
     ForecastReply,
@@ -23,11 +26,14 @@ from ml.records import (
     Health,
     HistoryItem,
     HistoryPage,
+    Judgement,
     Mapping,
     Me,
     ModelInfo,
     ModelReport,
     NewApiKey,
+    NewJudgement,
+    NewWebhook,
     PredictionInput,
     Promotion,
     Purpose,
@@ -40,6 +46,7 @@ from ml.records import (
     Snapshot,
     Upload,
     UserRole,
+    Webhook,
 )
 
 R = TypeVar("R", bound=BaseModel)
@@ -234,6 +241,37 @@ class ApiClient:
     def revoke_key(self, key_id: str) -> ApiKey:
         """Raises Conflict when it was revoked before."""
         return _record(ApiKey, self._json("DELETE", f"/v1/keys/{_part(key_id)}"))
+
+    def webhooks(self) -> tuple[Webhook, ...]:
+        return _list(Webhook, self._json("GET", "/v1/webhooks"), "items")
+
+    def make_webhook(self, url: str, events: Sequence[EventKind]) -> NewWebhook:
+        """The answer is the only place that ever shows its secret."""
+        return _record(NewWebhook, self._json("POST", "/v1/webhooks", json={"url": url, "events": list(events)}))
+
+    def remove_webhook(self, webhook_id: str) -> None:
+        self._ask("DELETE", f"/v1/webhooks/{_part(webhook_id)}")
+
+    def deliveries(self, webhook_id: str) -> tuple[Delivery, ...]:
+        return _list(Delivery, self._json("GET", f"/v1/webhooks/{_part(webhook_id)}/deliveries"), "items")
+
+    def deliver_again(self, webhook_id: str, event_id: str) -> tuple[Delivery, ...]:
+        path = f"/v1/webhooks/{_part(webhook_id)}/deliveries/{_part(event_id)}"
+        return _list(Delivery, self._json("POST", path), "items")
+
+    # ---------------------------------------------------------------- what people know better
+
+    def put_actuals(self, rows: Sequence[MappingType[str, Any]]) -> int:
+        """Rows of ``date, store, product, sales``; how many were new or other than what was known."""
+        body = {"rows": [{**row, "date": str(row["date"])} for row in rows]}
+        return int(self._json("PUT", "/v1/actuals", json=body)["changed"])
+
+    def put_override(self, asked: NewJudgement) -> Judgement:
+        return _record(Judgement, self._json("PUT", "/v1/overrides", json=asked.model_dump(mode="json")))
+
+    def overrides(self, filters: MappingType[str, Any]) -> tuple[Judgement, ...]:
+        """``filters``: ``from, to, store, product``; those that count now."""
+        return _list(Judgement, self._json("GET", "/v1/overrides", params=_given(dict(filters))), "items")
 
     # ---------------------------------------------------------------- one request
 

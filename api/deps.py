@@ -6,11 +6,12 @@ import datetime as dt
 from typing import Annotated, Literal
 
 from fastapi import Depends, Path, Query, Request
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from api.champion import Champion
 from api.errors import request_id_of
 from api.published import PublishedFolder
+from api.rows import ISO_DATE
 from api.services import Services
 from api.strict import clean
 from ml.lake import Lake
@@ -25,6 +26,12 @@ async def _services(request: Request) -> Services:
 def _ordinary(text: str) -> str:
     if not clean(text):
         raise ValueError("must not hold control characters")
+    return text
+
+
+def _iso_date(text: object) -> object:
+    if isinstance(text, str) and not ISO_DATE.fullmatch(text):
+        raise ValueError("must be a date as YYYY-MM-DD")  # pydantic would take a number for seconds since 1970
     return text
 
 
@@ -81,9 +88,13 @@ Version = Annotated[str, Path(pattern=r"^[1-9][0-9]{0,8}$", description="A versi
 UploadId = Annotated[str, Path(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 PredictionId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 DagId = Annotated[Literal["process_etl_sales_data", "retrain_sales_model"], Path()]
-RunId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:+~-]{1,200}$")]
-From = Annotated[dt.date | None, Query(alias="from", description="First predicted day, inclusive.")]
-To = Annotated[dt.date | None, Query(alias="to", description="Last predicted day, inclusive.")]
+RunId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:+~-]{0,199}$")]
+From = Annotated[
+    dt.date | None, BeforeValidator(_iso_date), Query(alias="from", description="First predicted day, inclusive.")
+]
+To = Annotated[
+    dt.date | None, BeforeValidator(_iso_date), Query(alias="to", description="Last predicted day, inclusive.")
+]
 Table = Annotated[Literal["csv", "xlsx"], Query(alias="format")]
 
 

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 
 from api.strict import named
 from ml.errors import ControlRoomError, InputError
@@ -127,9 +128,15 @@ def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     phrase = http.HTTPStatus(error.status_code).phrase
     code = CODES.get(error.status_code, "http")
-    return _answer(
-        request, status=error.status_code, code=code, title=phrase, detail=f"{phrase}.", headers=error.headers
-    )
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return _answer(request, status=error.status_code, code=code, title=phrase, detail=f"{phrase}.", headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of this address. Starlette's own list is that of the first route which has it."""
+    path, routes = request.scope["path"], request.app.routes
+    mine = [route for route in routes if isinstance(route, Route) and route.path_regex.match(path)]
+    return ", ".join(sorted({method for route in mine for method in route.methods or ()}))
 
 
 def _unhandled(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ import time
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import Caller
@@ -38,7 +39,7 @@ class IdempotencyKeys:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = Headers(scope=scope).get("idempotency-key") if scope["type"] == "http" else None
-        if key is None or scope["method"] not in CHANGING or scope["path"] in BY_CONTENT:
+        if key is None or scope["method"] not in CHANGING or scope["path"] in BY_CONTENT or not _known(scope):
             await self.app(scope, receive, send)
             return
         try:
@@ -79,6 +80,10 @@ class IdempotencyKeys:
         if time.monotonic() - self._cleaned > CLEANED_EVERY:
             self._cleaned = time.monotonic()
             asyncio.get_running_loop().run_in_executor(None, kept.forget_old)
+
+
+def _known(scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
 
 
 def _who(caller: Caller) -> str:

@@ -35,7 +35,7 @@ IDEMPOTENCY_KEY = {
     "in": "header",
     "required": False,
     "description": "The same key and request: the same answer. Another request: 422. Still worked on: 409.",
-    "schema": {"type": "string", "pattern": "^[!#-~]{1,255}$"},
+    "schema": {"type": "string", "pattern": '^"?[!#-~]{1,255}"?$'},
 }
 
 
@@ -197,7 +197,7 @@ INFER = body_with(
 )
 JSON = "application/json"
 ROWS_BODY = body_with({JSON: PREDICT["openapi_extra"]["requestBody"]["content"][JSON]})
-UPLOAD = body_with({"application/octet-stream": BINARY, "text/csv": BINARY})
+UPLOAD = body_with({"application/octet-stream": BINARY, "text/csv": BINARY}, required=False)  # nothing: an empty file
 
 
 def json_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:

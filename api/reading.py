@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
@@ -13,6 +14,7 @@ MB = 1_000_000
 BODY_LIMIT = 1 * MB  # for everything that is not a file
 PREDICT_LIMIT = 16 * MB  # 5,000 rows with every regressor stay far below
 STALLED_SECONDS = 20.0  # without a byte for so long, a sender is not slow but gone
+GRACE_SECONDS, LEAST_RATE = 60.0, 1_000.0  # after a minute a body has come with at least so many bytes per second
 
 
 async def pieces(request: Request, limit: int) -> AsyncIterator[bytes]:
@@ -22,7 +24,7 @@ async def pieces(request: Request, limit: int) -> AsyncIterator[bytes]:
         raise _too_large(limit)
     if request.headers.get("content-encoding", "identity") != "identity":
         raise InputError("Compressed bodies are not read: send the content as it is, without Content-Encoding.")
-    seen, stream = 0, request.stream()
+    seen, stream, began = 0, request.stream(), time.monotonic()
     while True:
         try:
             async with asyncio.timeout(STALLED_SECONDS):
@@ -36,7 +38,13 @@ async def pieces(request: Request, limit: int) -> AsyncIterator[bytes]:
         seen += len(piece)
         if seen > limit:
             raise _too_large(limit)
+        _refuse_trickle(seen, time.monotonic() - began)
         yield piece
+
+
+def _refuse_trickle(seen: int, seconds: float) -> None:
+    if seconds > GRACE_SECONDS and seen < LEAST_RATE * seconds:
+        raise InputError(f"The body comes too slowly: {seen:,} bytes in {seconds:.0f} seconds.")
 
 
 async def read_body(request: Request, limit: int = BODY_LIMIT) -> bytes:

@@ -194,7 +194,7 @@ class Installation:
 
     def _api(self, after: tuple[str, ...]) -> Spec:
         at = ("--host", HOST, "--port", str(self.settings.api_port))
-        command = (str(BIN / "uvicorn"), "--factory", "api.main:create_app", *at)
+        command = (sys.executable, "-m", "api", *at)
         ready = probes.answers(f"{self.settings.api}/livez")
         return Spec("api", command, self.environment(), ROOT, ready, after, shows="WARNING")
 

@@ -7,9 +7,9 @@ prices in the data's own currency, times in UTC.
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 MODEL_NAME = "sales"
 ETL_DAG = "process_etl_sales_data"
@@ -28,6 +28,11 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
+
+# Low and high. As plain items: tools that read JSON Schema know prefixItems less well.
+Bounds = Annotated[
+    tuple[float, float], WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2})
+]
 
 # ---------------------------------------------------------------- reading a file
 
@@ -521,7 +526,7 @@ class Answer(Record):
     product: str
     prediction: float
     unit: str
-    interval: dict[str, tuple[float, float]]
+    interval: dict[str, Bounds]
     support: Support
     inputs: dict[str, Any]
     model: ModelRef
@@ -582,7 +587,7 @@ class HistoryItem(Record):
     inputs: dict[str, Any]
     prediction: float
     unit: str
-    interval: dict[str, tuple[float, float]]
+    interval: dict[str, Bounds]
     model_version: str
     data_version: str
     source: str
@@ -615,8 +620,8 @@ class Replay(Record):
     agrees: bool
     rows: int
     unit: str
-    interval_then: dict[str, tuple[float, float]]
-    interval_now: dict[str, tuple[float, float]]
+    interval_then: dict[str, Bounds]
+    interval_now: dict[str, Bounds]
     seconds: float
 
 
@@ -644,7 +649,7 @@ class Total(Record):
     date_from: dt.date
     date_to: dt.date
     prediction: float
-    interval: dict[str, tuple[float, float]]
+    interval: dict[str, Bounds]
 
 
 class ForecastReply(Record):

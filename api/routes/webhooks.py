@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["access"])
 log = logging.getLogger("api")
 
 WebhookId = Annotated[str, Path(pattern=r"^[0-9a-f]{12}$")]
-EventId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:+~-]{1,300}$")]
+EventId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:+~-]{0,299}$")]
 
 
 class WebhookRequest(BaseModel):

@@ -111,7 +111,7 @@ class Served:
             time.sleep(0.05)
 
     def ready(self) -> Served:
-        self.wait_for(lambda: self.get("/readyz").status_code == 200)
+        self.wait_for(lambda: self.get("/readyz").status_code == 200, seconds=60)
         return self
 
 

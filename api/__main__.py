@@ -1,0 +1,28 @@
+"""The API as it is deployed: ``python -m api [--host 127.0.0.1] [--port 8800]``."""
+
+from __future__ import annotations
+
+import argparse
+
+import uvicorn
+
+from api.deadlines import CONNECTIONS, DeadlineProtocol
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8800)
+    asked = parser.parse_args()
+    uvicorn.run(
+        "api.main:create_app",
+        factory=True,
+        host=asked.host,
+        port=asked.port,
+        http=DeadlineProtocol,
+        limit_concurrency=CONNECTIONS,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -49,6 +49,8 @@ class Worker:
         self.board = JobBoard(self.store)
         self.lake = open_lake(settings.lake_url)
         self.folder = settings.data_dir / "worker"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.alive = self.folder / f"alive-{socket.gethostname()}"  # as deploy.probes looks for it
         self.published = PublishedFolder(self.lake, self.folder / "snapshots")
         self.loader = Loader(lambda: Registry(settings.mlflow), self.store, self.folder / "bundles")
         self._loaded: Loaded | None = None
@@ -131,6 +133,7 @@ class Worker:
         while True:
             try:
                 self.board.beat(self.name, self.lease)
+                self.alive.touch()
             except ServiceDown as error:
                 log.warning("%s", error)
             if self._stop.wait(self.lease / BEATS_PER_LEASE):
@@ -146,7 +149,6 @@ class Worker:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Workers of one machine share their folder: one at a time fetches into it."""
-    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

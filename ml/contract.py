@@ -771,10 +771,11 @@ def _quoted(problem: _Problem) -> pl.Series:
 def as_plain_text(frame: pl.DataFrame) -> pl.DataFrame:
     """Cells that a spreadsheet would take for a formula get a leading apostrophe; headers too."""
     starts = f"^[{FORMULA_STARTS}]"
+    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
+    found = [name for name in texts if frame[name].unique().str.contains(starts).any()]
     safe = frame.with_columns(
         pl.when(pl.col(name).str.contains(starts)).then("'" + pl.col(name)).otherwise(pl.col(name)).alias(name)
-        for name, dtype in frame.schema.items()
-        if dtype == pl.String
+        for name in found
     )
     return safe.rename({name: f"'{name}" for name in safe.columns if pl.Series([name]).str.contains(starts)[0]})
 

@@ -46,8 +46,9 @@ HEAD = "0004"  # newest revision in ml/migrations/versions; a test compares
 VERSION_TABLE = "control_room_revision"  # not Alembic's default: Airflow and MLflow use that one
 MIGRATION_LOCK = 7_270_001
 PROMOTION_LOCK = 7_270_002
-REQUEST_ROWS = 50_000  # no request is answered with more rows, and no chunk of a job has more
+REQUEST_ROWS = 100_000  # no request is answered with more rows, and no chunk of a job has more
 COPY_FROM = 50  # above this many rows COPY beats one INSERT with many values
+COPY_BYTES = 1 << 18  # handed over at once; psycopg2's own 8 KB are many calls
 NO_HASH = "0" * 64
 MOVES = ("promote", "rollback")  # the actions that make a champion
 AUDIT_SCHEMA = "audit"  # where deploy/sealing.py moves what the application may only add to
@@ -755,7 +756,7 @@ def _csv(frame: pl.DataFrame) -> io.BytesIO:
 
 def copy_predictions(cursor: Any, frame: pl.DataFrame) -> None:
     """As :meth:`Store.log_frame`, within whatever transaction the cursor is in."""
-    cursor.copy_expert(_COPY_PREDICTIONS, _csv(frame.select(LOGGED)))
+    cursor.copy_expert(_COPY_PREDICTIONS, _csv(frame.select(LOGGED)), size=COPY_BYTES)
 
 
 def _logged_values(row: Logged) -> tuple[Any, ...]:

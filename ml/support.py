@@ -147,9 +147,7 @@ class SupportTable:
             masks[name] = ~rows[name].is_in(words.implode())
         if not masks:
             return pl.Series("outside", [[]] * rows.height, dtype=pl.List(pl.String))
-        flags = pl.DataFrame({name: mask.fill_null(False) for name, mask in masks.items()})
-        named = [pl.when(name).then(pl.lit(name)) for name in masks]
-        return flags.select(pl.concat_list(named).list.drop_nulls().alias("outside"))["outside"]
+        return words_of(pl.DataFrame(masks)).alias("outside")
 
     def _ranged(self, rows: pl.DataFrame) -> pl.DataFrame:
         asked = rows.select(*SERIES, *(name for name in ("price", "promotion") if getattr(self.columns, name)))
@@ -165,6 +163,24 @@ class SupportTable:
         if self.columns.promotion:
             masks.append(((pl.col("promotion") > 0) & ~ever).alias("promotion"))
         return asked.select(masks)
+
+
+def words_of(flags: pl.DataFrame) -> pl.Series:
+    """Per row the names of the columns that are true, in their order.
+
+    Rows have few different combinations: each is put together once.
+
+    Examples
+    --------
+    >>> words_of(pl.DataFrame({"a": [True, False, None], "b": [True, True, False]})).to_list()
+    [['a', 'b'], ['b'], []]
+    """
+    bits = (pl.col(name).fill_null(False).cast(pl.Int64) * 2**at for at, name in enumerate(flags.columns))
+    codes = flags.select(pl.sum_horizontal(bits)).to_series()
+    different = codes.unique().sort()
+    names = [[name for at, name in enumerate(flags.columns) if code >> at & 1] for code in different]
+    words = pl.Series(names, dtype=pl.List(pl.String))
+    return words.gather(different.search_sorted(codes))
 
 
 def _limits(state: pl.DataFrame, names: tuple[str, ...]) -> dict[str, tuple[float, float]]:

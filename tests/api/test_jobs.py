@@ -1,4 +1,4 @@
-"""Large files: what a job answers and what it refuses, and that each row is in the log once. Workers in this process."""
+"""Large files: what a job answers and what it refuses, and each row in the log once. Workers in this process."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from api import jobfiles, jobwork
 from api.openapi import PARQUET, XLSX
 from api.worker import Worker
+from control_room.clients.api import ApiClient
+from ml.errors import Conflict, ServiceDown
 from ml.jobboard import JobBoard, JobLost
 from ml.records import Job
 from ml.store import predictions
@@ -299,8 +301,6 @@ def test_two_workers_on_several_jobs_write_each_row_once(served, trained, many, 
 
 
 def test_what_is_away_is_waited_for_and_said(served, worker, many, monkeypatch):
-    from ml.errors import ServiceDown
-
     _, job = asked(served, as_file(frame_of(many, 9.5).head(5)))
 
     def away(key):
@@ -422,3 +422,22 @@ def test_how_many_wait_and_whether_a_worker_lives_is_in_health_and_metrics(serve
     served.wait_for(lambda: part()["state"] == "down")
     assert "0 waiting" in part()["detail"]
     assert "control_room_workers 0.0" in served.get("/metrics").text
+
+
+def test_the_client_speaks_the_same(served, worker, many):
+    client = ApiClient(str(served.http.base_url))
+    frame = frame_of(many, 16.5).head(4)
+    made = client.make_job(as_file(frame), "csv", filename="four.csv")
+    assert client.make_job(as_file(frame), "csv").job_id == made.job_id
+    with pytest.raises(Conflict):
+        client.job_result(made.job_id)
+    worked_off(worker)
+    assert client.job(made.job_id) == client.jobs(limit=1)[0]
+    assert client.job(made.job_id).state == "done"
+    assert pl.read_parquet(io.BytesIO(client.job_result(made.job_id, "parquet"))).height == 4
+    assert pl.read_csv(io.BytesIO(client.job_rejected(made.job_id))).height == 0
+    with pytest.raises(Conflict):
+        client.cancel_job(made.job_id)
+    upload = client.send("rows.csv", as_file(frame_of(many, 16.75).head(4)), "predict")
+    again = client.make_job_of_upload(upload.upload_id)
+    assert client.cancel_job(again.job_id).state == "cancelled"

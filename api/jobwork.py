@@ -1,12 +1,12 @@
 """The work on one job: its file read once, then chunk by chunk forecast, kept and logged.
 
-While a chunk is forecast, the one before it is being written: PostgreSQL and the object store work beside XGBoost.
+While a chunk is forecast, those before it are being written: PostgreSQL and the object store work beside XGBoost.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,10 +23,9 @@ from ml.records import LEVELS
 from ml.store import REQUEST_ROWS
 
 CHUNK_ROWS = REQUEST_ROWS // 2  # a chunk of whole series may be larger, and is still found whole by a replay
+WRITERS = 2  # of chunks at once: one connection keeps one core of PostgreSQL busy, and it has most of the work
 SOURCE = "job"
 BOUNDS = tuple(f"{side}_{level}" for level in LEVELS for side in ("low", "high"))
-
-log = logging.getLogger("api.jobs")
 
 
 def folder_of(job_id: str) -> str:
@@ -71,19 +70,17 @@ class JobWork:
     def _worked_off(self, chunks: list[pl.DataFrame]) -> bool:
         """Forecast and write what is not finished; False when it was stopped."""
         done = self.board.finished_chunks(self.claim.job_id)
-        left = [number for number in range(len(chunks)) if number not in done]
-        with ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
-            written: Future[None] | None = None
-            for number in left:
-                if self.stopped():
-                    break
+        left = deque(number for number in range(len(chunks)) if number not in done)
+        writing: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as writers:
+            while left and not self.stopped():
+                number = left.popleft()
                 found = self._forecast(chunks[number])
-                if written is not None:
-                    written.result()
-                written = writer.submit(self._write, number, found)
-                left = left[1:]
-            if written is not None:
-                written.result()
+                if len(writing) == WRITERS:
+                    writing.popleft().result()
+                writing.append(writers.submit(self._write, number, found))
+            while writing:
+                writing.popleft().result()
         return not left
 
     def _chunks(self) -> list[pl.DataFrame]:

@@ -195,7 +195,7 @@ def _logged(settings: Settings, table: str, value: str) -> int:
     column = "request_id" if table == "predictions" else "model_version"
     with psycopg2.connect(settings.database_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
         cursor.execute(f"SELECT count(*) FROM {table} WHERE {column} = %s", [value])
-        return int(cursor.fetchone()[0])  # type: ignore[index]
+        return int(cursor.fetchone()[0])
 
 
 def _told(took: list[float], file: Path, logged: int) -> Result:

@@ -171,7 +171,7 @@ class JobBoard:
         workers = sa.select(sa.func.count()).select_from(job_workers).where(alive).scalar_subquery()
         with self.store.begin() as connection:
             found = connection.execute(sa.select(*counts, workers)).one()
-        return Queue(*found)
+        return Queue(*(int(count) for count in found))
 
     # -- asked by workers
 

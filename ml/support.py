@@ -18,6 +18,7 @@ from ml.features import SERIES, Columns, closed_mask
 
 SIMILAR_PRICE = 0.10  # a past price within 10 % counts as the same price
 ROUNDING = 1e-6  # prices are kept in single precision here and there: as much beyond the range is inside
+MASK_BITS = 60  # flags that fit into one whole number
 ENOUGH = 14  # similar periods: two weeks of daily sales
 Array = np.ndarray
 
@@ -175,6 +176,8 @@ def words_of(flags: pl.DataFrame) -> pl.Series:
     >>> words_of(pl.DataFrame({"a": [True, False, None], "b": [True, True, False]})).to_list()
     [['a', 'b'], ['b'], []]
     """
+    if flags.width > MASK_BITS:
+        return words_of(flags[:, :MASK_BITS]).list.concat(words_of(flags[:, MASK_BITS:]))
     bits = (pl.col(name).fill_null(False).cast(pl.Int64) * 2**at for at, name in enumerate(flags.columns))
     codes = flags.select(pl.sum_horizontal(bits)).to_series()
     different = codes.unique().sort()

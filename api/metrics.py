@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from ml.errors import ServiceDown
+
 if TYPE_CHECKING:
     from api.services import Services
 
@@ -71,6 +73,18 @@ class _Parts:
         yield up
         waiting = "Batches of answers on the disk that the database has not taken yet."
         yield GaugeMetricFamily("control_room_spool_batches", waiting, self.services.spool.waiting())
+        yield from self._jobs()
+
+    def _jobs(self) -> Iterator[Metric]:
+        try:
+            queue = self.services.board.queue()
+        except ServiceDown:
+            return  # said by the part "database"
+        jobs = GaugeMetricFamily("control_room_jobs", "Jobs that wait or are worked on.", labels=("state",))
+        jobs.add_metric(("queued",), queue.queued)
+        jobs.add_metric(("running",), queue.running)
+        yield jobs
+        yield GaugeMetricFamily("control_room_workers", "Workers that are alive.", queue.workers)
 
     def _champion(self) -> Iterator[Metric]:
         champion = self.services.champion

@@ -199,6 +199,42 @@ JSON = "application/json"
 ROWS_BODY = body_with({JSON: PREDICT["openapi_extra"]["requestBody"]["content"][JSON]})
 UPLOAD = body_with({"application/octet-stream": BINARY, "text/csv": BINARY}, required=False)  # nothing: an empty file
 
+JOB_ANSWER = {
+    "job_id": "6f1f0c2e8d7b4a5c9e3d2b1a0f9e8d7c",
+    "state": "running",
+    "filename": "next-month.csv",
+    "bytes": 48211034,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "upload_id": None,
+    "model": ANSWER["model"],
+    "data_version": ANSWER["data_version"],
+    "created_at": "2026-01-04T10:42:11Z",
+    "created_by": "Cash registers",
+    "started_at": "2026-01-04T10:42:12Z",
+    "ended_at": None,
+    "cancelling": False,
+    "progress": {"rows_done": 250000, "rows_total": 999988, "chunks_done": 10, "chunks_total": 40, "share": 0.25},
+    "rows_refused": 12,
+    "error_code": None,
+    "error": None,
+}
+JOB: dict[str, Any] = body_with(
+    {
+        "text/csv": {**BINARY, "example": PREDICT["openapi_extra"]["requestBody"]["content"]["text/csv"]["example"]},
+        XLSX: BINARY,
+        PARQUET: BINARY,
+    },
+    required=False,
+) | {
+    "responses": {
+        202: {"description": "Put into the queue", "content": {JSON: {"example": JOB_ANSWER}}},
+        200: {
+            "description": "Known already: the same file for the same versions",
+            "content": {JSON: {"schema": {"$ref": REFS.format(model="Job")}, "example": JOB_ANSWER}},
+        },
+    }
+}
+
 
 def json_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """The part of a route's declaration that describes a body read by :func:`api.strict.body_of`."""

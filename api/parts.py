@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 
 from ml.errors import ControlRoomError
-from ml.records import PartHealth
+from ml.jobboard import Queue
+from ml.records import PartHealth, PartState
 
 PATIENCE_SECONDS = 1.0
 FRESH_SECONDS = 2.0
@@ -68,3 +69,10 @@ def _asked(name: str, ask: Ask) -> PartHealth:
 def _silent(name: str) -> PartHealth:
     detail = f"no answer within {PATIENCE_SECONDS:g} s"
     return PartHealth(name=name, state="down", checked_at=dt.datetime.now(dt.UTC), detail=detail)
+
+
+def worker_part(queue: Queue) -> PartHealth:
+    """Whether anybody works on jobs, and how many wait."""
+    detail = f"{queue.workers} at work; jobs: {queue.queued} waiting, {queue.running} running"
+    state: PartState = "ok" if queue.workers else "down"
+    return PartHealth(name="worker", state=state, checked_at=dt.datetime.now(dt.UTC), detail=detail)

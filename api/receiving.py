@@ -33,15 +33,21 @@ async def receive(services: Services, request: Request, filename: str, purpose: 
     """Read the body, keep it in the lake, check it and record it. A known file changes nothing.
 
     ``purpose`` None: recognised from what the file holds."""
+    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file:
+        sha256 = await spooled(request, services.settings.upload_limit_mb << 20, file)
+        work = CHECKS.submit(_kept, services, file, sha256, safe_name(filename), purpose)
+        return await asyncio.wrap_future(work)
+
+
+async def spooled(request: Request, limit: int, file: IO[bytes]) -> str:
+    """Write the body to a file as it arrives; returns its SHA-256. Raises TooLarge, and InputError for a form."""
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise InputError("Send the file itself as the body (curl --data-binary @file), not a form.", field="body")
-    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file:
-        digest = hashlib.sha256()
-        async for piece in pieces(request, services.settings.upload_limit_mb << 20):
-            digest.update(piece)
-            file.write(piece)
-        work = CHECKS.submit(_kept, services, file, digest.hexdigest(), safe_name(filename), purpose)
-        return await asyncio.wrap_future(work)
+    digest = hashlib.sha256()
+    async for piece in pieces(request, limit):
+        digest.update(piece)
+        file.write(piece)
+    return digest.hexdigest()
 
 
 def _kept(services: Services, file: IO[bytes], sha256: str, filename: str, purpose: Purpose | None) -> Upload:

@@ -36,7 +36,7 @@ class Replayer:
         begin = time.perf_counter()
         item = self.store.prediction(prediction_id)
         info = self.champion.loader.registry().version(item.model_version)
-        loaded = self.champion.load(info, self._history(item, info))
+        loaded = self.champion.load(info, history_of(self.folder, item.data_version, info))
         if loaded.data_version != item.data_version:
             raise Retired(
                 f"Version {info.version} answers from data {loaded.data_version} only, not from {item.data_version}.",
@@ -65,23 +65,21 @@ class Replayer:
             seconds=time.perf_counter() - begin,
         )
 
-    def _history(self, item: HistoryItem, info: ModelInfo) -> Published | None:
-        """The snapshot that the answer started from; None when that was the bundle's own."""
-        if item.data_version == info.data_version:
-            return None
-        try:
-            return self.folder.of(item.data_version)
-        except NotFound as error:
-            raise Retired(
-                f"The data {item.data_version} that prediction {item.prediction_id} started from is no longer kept.",
-                data_version=item.data_version,
-            ) from error
-
     def _together(self, item: HistoryItem, loaded: Loaded) -> list[HistoryItem]:
         """With closed days a row's answer depends on the rows around it: then all of its request."""
         if not loaded.forecaster.manifest.closed_when:
             return [item]
         return self.store.prediction_context(item.prediction_id)
+
+
+def history_of(folder: PublishedFolder, data_version: str, info: ModelInfo) -> Published | None:
+    """The snapshot that a model's answers start from; None when that is the bundle's own. Raises Retired."""
+    if data_version == info.data_version:
+        return None
+    try:
+        return folder.of(data_version)
+    except NotFound as error:
+        raise Retired(f"The data {data_version} is no longer kept.", data_version=data_version) from error
 
 
 def _inputs(item: HistoryItem) -> dict[str, object]:

@@ -7,12 +7,15 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import polars as pl
 
 from api.loading import Loaded
 from api.strict import Bad, Twice, clean, named
 from ml.errors import InputError, TooLarge
 from ml.records import RowError
+from ml.table import no_bad_rows
 
 MAX_ROWS = 5_000
 SPANISH = {
@@ -41,6 +44,15 @@ class Refused(Exception):
     def __init__(self, field: str | None, code: str, message: str) -> None:
         self.field, self.code, self.message = field, code, message
         super().__init__(message)
+
+
+class Fault(NamedTuple):
+    """What is wrong with the rows of a file where ``mask`` is true."""
+
+    field: str
+    code: str
+    message: str
+    mask: pl.Series
 
 
 @dataclass(frozen=True)
@@ -85,18 +97,27 @@ class Form:
         found = {name: self._value(name, value) for name, value in given.items() if value is not None}
         return self._completed(found)
 
-    def complete(self, row: int, checked: Input) -> Input | RowError:
-        """A row whose values the contract of files has checked already; regressors may be of another type there."""
-        try:
-            given = {name: value for name, value in checked.items() if value is not None}
-            for name in given.keys() & self.numbers:
-                given[name] = _regressor(name, given[name])
-            for name in given.keys() & self.texts:
-                value = given[name]
-                given[name] = _text(name, f"{value:g}" if isinstance(value, float) else value)
-            return self._completed(given)
-        except Refused as error:
-            return RowError(row=row, field=error.field, code=error.code, message=error.message)
+    def complete(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Rows whose values the contract of files has checked already; regressors may be of another type there.
+
+        ``rows``: ``row`` and what the file names. Returns the rows that can be forecast, and of each of the others
+        ``row, column, code, reason``, both in the order of the rows.
+        """
+        faults: list[Fault] = []
+        for name in rows.columns:
+            read = _numbers if name in self.numbers else _texts if name in self.texts else None
+            if read is not None:
+                column, found = read(rows[name])
+                rows, faults = rows.with_columns(column), [*faults, *found]
+        late = f"date is too far ahead: the history answers dates up to {self.last_date}."
+        faults.append(Fault("date", "too_far_ahead", late, rows["date"] > self.last_date))
+        for name, only in (("store", self.only_store), ("product", self.only_product)):
+            given = rows[name] if name in rows.columns else pl.repeat(None, rows.height, dtype=pl.String, eager=True)
+            if only is None:
+                faults.append(Fault(name, "missing", f"{name} is needed: the data has several.", given.is_null()))
+            else:
+                rows = rows.with_columns(given.fill_null(only).alias(name))
+        return _sorted_out(rows, faults)
 
     def _by_name(self, unchecked: Mapping[str, Any]) -> Input:
         """The values under the contract's names; a regressor wins over an alias of the same name."""
@@ -141,6 +162,43 @@ def _text(name: str, value: Any) -> str:
     if not value.strip() or len(value) > MAX_TEXT or not clean(value):
         raise Refused(name, "not_a_name", f"{name} must be a text of 1 to {MAX_TEXT} ordinary characters.")
     return value.strip()
+
+
+def _numbers(column: pl.Series) -> tuple[pl.Series, list[Fault]]:
+    """A regressor of a file as numbers; a column of words holds none."""
+    name = column.name
+    if column.dtype == pl.String:
+        message = f"{name} must be a number without quotation marks."
+        return column.cast(pl.Float64, strict=False), [Fault(name, "not_a_number", message, column.is_not_null())]
+    values = column.cast(pl.Float64)
+    message = f"{name} must lie between -{MAX_NUMBER:g} and {MAX_NUMBER:g}."
+    return values, [Fault(name, "out_of_range", message, values.abs() > MAX_NUMBER)]
+
+
+def _texts(column: pl.Series) -> tuple[pl.Series, list[Fault]]:
+    """A regressor of a file as words; each different one is looked at once."""
+    read: dict[Any, str | None] = {}
+    message = ""
+    for value in column.drop_nulls().unique():
+        try:
+            read[value] = _text(column.name, f"{value:g}" if isinstance(value, float) else value)
+        except Refused as error:
+            read[value], message = None, error.message
+    values = column.replace_strict(read, return_dtype=pl.String)
+    return values, [Fault(column.name, "not_a_name", message, column.is_not_null() & values.is_null())]
+
+
+def _sorted_out(rows: pl.DataFrame, faults: list[Fault]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows without a fault, and the first fault of each of the others."""
+    gone = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
+    parts = [no_bad_rows([])]
+    for fault in faults:
+        mask = fault.mask.fill_null(False) & ~gone
+        if mask.any():
+            said = {"column": fault.field, "code": fault.code, "reason": fault.message}
+            parts.append(rows.filter(mask).select("row", **{name: pl.lit(text) for name, text in said.items()}))
+            gone = gone | mask
+    return rows.filter(~gone), pl.concat(parts).sort("row")
 
 
 def _date(name: str, value: Any) -> dt.date:

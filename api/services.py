@@ -10,7 +10,7 @@ from api.champion import Champion
 from api.keyring import KeyRing
 from api.loading import Loader
 from api.metrics import Metrics
-from api.parts import Parts
+from api.parts import Parts, worker_part
 from api.published import PublishedFolder
 from api.replaying import Replayer
 from api.scoring import Scorer
@@ -18,6 +18,7 @@ from api.spool import Spool
 from api.telling import Teller
 from ml.access import Keys
 from ml.errors import SettingsError
+from ml.jobboard import JobBoard
 from ml.lake import Lake, open_lake
 from ml.registry import Registry
 from ml.settings import Settings, variable
@@ -38,6 +39,7 @@ class Services:
             )
         self.settings = settings
         self.store = Store(settings.database_url)
+        self.board = JobBoard(self.store)
         self.lake: Lake = open_lake(settings.lake_url)
         folder = settings.data_dir / "api"
         self.published = PublishedFolder(self.lake, folder / "snapshots")
@@ -54,6 +56,7 @@ class Services:
                 "airflow": lambda: self.airflow.health(),
                 "object store": self.lake.check,
                 "database": self.store.check,
+                "worker": lambda: worker_part(self.board.queue()),
             }
         )
         self.teller = Teller(self)

@@ -59,6 +59,7 @@ PART_NAMES = {
     "object store": N_("Object store (files)"),
     "database": N_("Database"),
     "prediction log": N_("Prediction log"),
+    "worker": N_("Worker (large files)"),
 }
 DAG_NAMES = {"process_etl_sales_data": N_("ETL"), "retrain_sales_model": N_("Retraining")}
 TASK_NAMES = {

@@ -6,11 +6,14 @@ import datetime as dt
 import http.client
 import json
 import socket
+import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 Probe = Callable[[], bool]
 SECONDS = 3.0
+BEAT_SECONDS = 20.0  # a worker beats every three
 
 # no proxy: an HTTP_PROXY of the machine must not stand between us and 127.0.0.1
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -67,3 +70,20 @@ class AirflowPart:
 def airflow_part(url: str, part: str) -> Probe:
     """Ready when Airflow says that ``part`` is healthy, whenever it was started."""
     return AirflowPart(url, part)
+
+
+def alive_file(data: Path) -> Path:
+    """What a worker of this machine touches as long as it lives and reaches the database."""
+    return data / "worker" / f"alive-{socket.gethostname()}"
+
+
+def beats(data: Path) -> Probe:
+    """Ready when a worker of this machine has just said that it lives."""
+
+    def look() -> bool:
+        try:
+            return time.time() - alive_file(data).stat().st_mtime < BEAT_SECONDS
+        except OSError:
+            return False
+
+    return look

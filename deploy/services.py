@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -92,6 +93,7 @@ class Installation:
             *self._mlflow(stores),
             *self._airflow(stores),
             self._api(stores),
+            self._worker(stores),
             self._console(),
         ]
 
@@ -197,6 +199,15 @@ class Installation:
         command = (sys.executable, "-m", "api", *at)
         ready = probes.answers(f"{self.settings.api}/livez")
         return Spec("api", command, self.environment(), ROOT, ready, after, shows="WARNING")
+
+    def _worker(self, after: tuple[str, ...]) -> Spec:
+        command, alive = (sys.executable, "-m", "api.worker"), probes.alive_file(self.data)
+        forget = partial(alive.unlink, missing_ok=True)  # a killed one's last word is no sign of life
+        ready = probes.beats(self.data)
+        # it ends after the chunk it is at
+        return Spec(
+            "worker", command, self.environment(), ROOT, ready, after, prepare=forget, stop_seconds=15, shows="WARNING"
+        )
 
     def _console(self) -> Spec:
         options = {

@@ -11,7 +11,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import polars as pl
@@ -73,13 +73,15 @@ _BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowExce
 class Checked:
     """What a file is worth.
 
-    ``frame`` is the SalesFrame of the rows that are used (without sales for ``predict``). ``rejected`` lists every
-    other row: row, column, code, reason, then the raw cells as text. Their heights add up to the rows of the file.
+    ``frame`` is the SalesFrame of the rows that are used (without sales for ``predict``), ``rows`` their numbers in the
+    file (empty for a table of attributes). ``rejected`` lists every other row: row, column, code, reason, then the raw
+    cells as text. Their heights add up to the rows of the file.
     """
 
     frame: pl.DataFrame
     rejected: pl.DataFrame
     preflight: Preflight
+    rows: pl.Series = field(default_factory=lambda: pl.Series("row", dtype=pl.Int64))
 
 
 def check_file(
@@ -684,7 +686,7 @@ def _conclude(check: Check, matches: tuple[ColumnMatch, ...], mapping: Mapping) 
     if check.source.purpose == "training" and _monthly(frame, found):
         days = round(found.typical_gap)
         return refuse_file(check.source, check.table, finding("frequency_unsupported", "reject", days=days), **seen)
-    return conclude(
+    checked = conclude(
         check,
         frame,
         rejected_rows(check),
@@ -698,6 +700,8 @@ def _conclude(check: Check, matches: tuple[ColumnMatch, ...], mapping: Mapping) 
         preview=_preview(frame),
         **seen,
     )
+    rows = check.table.rows if used is None else check.table.rows.filter(used)
+    return replace(checked, rows=rows.cast(pl.Int64))
 
 
 def conclude(check: Check, frame: pl.DataFrame, rejected: pl.DataFrame, **seen: Any) -> Checked:
@@ -764,20 +768,21 @@ def _quoted(problem: _Problem) -> pl.Series:
 # ---------------------------------------------------------------- the list of left-out rows
 
 
-def _as_plain_text(frame: pl.DataFrame) -> pl.DataFrame:
+def as_plain_text(frame: pl.DataFrame) -> pl.DataFrame:
     """Cells that a spreadsheet would take for a formula get a leading apostrophe; headers too."""
     starts = f"^[{FORMULA_STARTS}]"
+    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
+    found = [name for name in texts if frame[name].unique().str.contains(starts).any()]
     safe = frame.with_columns(
         pl.when(pl.col(name).str.contains(starts)).then("'" + pl.col(name)).otherwise(pl.col(name)).alias(name)
-        for name, dtype in frame.schema.items()
-        if dtype == pl.String
+        for name in found
     )
     return safe.rename({name: f"'{name}" for name in safe.columns if pl.Series([name]).str.contains(starts)[0]})
 
 
 def rejected_csv(rejected: pl.DataFrame) -> bytes:
     """Left-out rows with their reasons as CSV: UTF-8 with a byte order mark, formulas made text."""
-    return b"\xef\xbb\xbf" + _as_plain_text(rejected).write_csv().encode()
+    return b"\xef\xbb\xbf" + as_plain_text(rejected).write_csv().encode()
 
 
 def rejected_xlsx(rejected: pl.DataFrame) -> bytes:
@@ -785,7 +790,7 @@ def rejected_xlsx(rejected: pl.DataFrame) -> bytes:
     target = io.BytesIO()
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     book = xlsxwriter.Workbook(target, {**options, "strings_to_numbers": False})
-    safe = _as_plain_text(rejected)
+    safe = as_plain_text(rejected)
     bold = book.add_format({"bold": True})
     for start in range(0, max(1, safe.height), SHEET_ROWS):
         sheet = book.add_worksheet(f"rows {start // SHEET_ROWS + 1}")

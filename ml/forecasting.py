@@ -36,7 +36,7 @@ from ml.models import Inputs
 from ml.records import LEVELS, Frequency
 from ml.siblings import Siblings, attributes_of, levels_of
 from ml.splits import block_of
-from ml.support import SupportTable
+from ml.support import SupportTable, words_of
 from ml.training import as_inputs
 
 INPUTS = ("price", "promotion", "holiday")
@@ -487,11 +487,8 @@ class Forecaster:
         return out.with_columns(date=pl.col("asked_date")).drop("_row", "asked_date", "_borrows", "_known", "closed")
 
     def _warnings(self, out: pl.DataFrame) -> pl.Series:
-        """Codes per row, in the order of the flags; those that stand nowhere are not looked for row by row."""
-        flags = out.select(mask.fill_null(False).alias(code) for code, mask in self._flags().items())
-        codes = [pl.when(mask).then(pl.lit(mask.name)) for mask in flags if mask.any()]
-        nothing = pl.repeat([], out.height, dtype=pl.List(pl.String))
-        return out.select(warnings=pl.concat_list(codes).list.drop_nulls() if codes else nothing)["warnings"]
+        """Codes per row, in the order of the flags."""
+        return words_of(out.select(mask.alias(code) for code, mask in self._flags().items()))
 
     def _flags(self) -> dict[str, pl.Expr]:
         """Each warning and the rows it stands at."""

@@ -3,8 +3,9 @@
 Keys: ``raw/<upload_id>/…`` as received · ``accepted/<upload_id>.parquet`` and ``rejected/<upload_id>.parquet`` ·
 ``attributes/<upload_id>.parquet`` (accepted tables of static attributes) · ``merged/<hash>.parquet`` (uploads merged) ·
 ``snapshots/<data_version>/{train,test,series}.parquet``, ``attributes.parquet`` where there are any, and ``data.json``
-· ``snapshots/current.json`` (the pointer) · ``runs/<run_id>/…`` (hand-over between tasks) · ``exports/…``. No key
-contains ``//`` or is a prefix of another.
+· ``snapshots/current.json`` (the pointer) · ``runs/<run_id>/…`` (hand-over between tasks) ·
+``jobs/<job_id>/…`` (large files and what came out) · ``exports/…``. No key contains ``//`` or is a prefix of
+another.
 """
 
 from __future__ import annotations

@@ -728,6 +728,51 @@ class Run(Record):
         return self.state in ("queued", "running")
 
 
+# ---------------------------------------------------------------- jobs
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+class JobProgress(Record):
+    """How far a job is, refused rows left out. Totals are None until its file has been read; ``share`` is 0..1."""
+
+    rows_done: int = 0
+    rows_total: int | None = None
+    chunks_done: int = 0
+    chunks_total: int | None = None
+    share: float = 0.0
+
+
+class Job(Record):
+    """A large file that is predicted in chunks, with the versions of model and data that were pinned when it came.
+
+    ``rows_refused``: rows of the file that are left out, listed with their reasons. ``error`` says why it has failed
+    or what it waits for.
+    """
+
+    job_id: str
+    state: JobState
+    filename: str
+    bytes: int
+    sha256: str
+    upload_id: str | None = None
+    model: ModelRef
+    data_version: str
+    created_at: dt.datetime
+    created_by: str
+    started_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+    cancelling: bool = False
+    progress: JobProgress = JobProgress()
+    rows_refused: int | None = None
+    error_code: str | None = None
+    error: str | None = None
+
+    @property
+    def active(self) -> bool:
+        return self.state in ("queued", "running")
+
+
 # ---------------------------------------------------------------- who may do what
 
 UserRole = Literal["viewer", "planner", "analyst", "manager", "admin"]  # each may do what those before it may

@@ -19,12 +19,13 @@ UNFINISHED = dt.timedelta(days=1)  # what a killed run left may still be finishe
 
 
 def tidy(c: Context) -> Json:
-    """Delete old snapshots, run folders, files as received and searches; log how many of each."""
+    """Delete old snapshots, run folders, files as received, those of jobs, and searches; log how many of each."""
     now = dt.datetime.now(dt.UTC)
     gone = {
         "snapshots": _snapshots(c, now),
         "runs": _runs(c, now),
-        "uploads": _uploads(c, now),
+        "uploads": _received(c, now, "raw/"),
+        "jobs": _received(c, now, "jobs/"),
         "merged": _merged(c, now),
         "studies": _studies(c, now),
     }
@@ -75,11 +76,11 @@ def _runs(c: Context, now: dt.datetime) -> list[str]:
     return gone
 
 
-def _uploads(c: Context, now: dt.datetime) -> list[str]:
-    """Files as received; what counts of them, and what was left out and why, stays."""
+def _received(c: Context, now: dt.datetime, within: str) -> list[str]:
+    """Uploads as received, and jobs with what came out; what counts of uploads, and the log of predictions, stays."""
     if not c.settings.keep_uploads_days:
         return []
-    found = _folders(c.lake.written("raw/"), within="raw/")
+    found = _folders(c.lake.written(within), within=within)
     limit = dt.timedelta(days=c.settings.keep_uploads_days)
     gone = [name for name, keys in found.items() if _idle(keys, now) > limit]
     for name in gone:

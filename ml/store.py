@@ -46,8 +46,9 @@ HEAD = "0007"  # newest revision in ml/migrations/versions; a test compares
 VERSION_TABLE = "control_room_revision"  # not Alembic's default: Airflow and MLflow use that one
 MIGRATION_LOCK = 7_270_001
 PROMOTION_LOCK = 7_270_002
-REQUEST_ROWS = 20_000  # no request is answered with more rows
+REQUEST_ROWS = 100_000  # no request is answered with more rows, and no chunk of a job has more
 COPY_FROM = 50  # above this many rows COPY beats one INSERT with many values
+COPY_BYTES = 1 << 18  # handed over at once; psycopg2's own 8 KB are many calls
 NO_HASH = "0" * 64
 MOVES = ("promote", "rollback")  # the actions that make a champion
 AUDIT_SCHEMA = "audit"  # where deploy/sealing.py moves what the application may only add to
@@ -141,6 +142,63 @@ api_keys = sa.Table(
     sa.Column("last_used_at", _Time),
     sa.Column("revoked_at", _Time),
     sa.Column("revoked_by", sa.Text),
+)
+
+job_table = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("job_id", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("filename", sa.Text, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("upload_id", sa.Text),
+    sa.Column("file_key", sa.Text, nullable=False),
+    sa.Column("reading", JSONB, nullable=False),
+    sa.Column("model", JSONB, nullable=False),
+    sa.Column("model_version", sa.Text, nullable=False),
+    sa.Column("model_alias", sa.Text),
+    sa.Column("data_version", sa.Text, nullable=False),
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("started_at", _Time),
+    sa.Column("ended_at", _Time),
+    sa.Column("cancelling", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("worker", sa.Text),
+    sa.Column("lease_until", _Time),
+    sa.Column("attempts", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("rows_total", sa.BigInteger),
+    sa.Column("rows_refused", sa.BigInteger),
+    sa.Column("rows_done", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("chunks_total", sa.BigInteger),
+    sa.Column("chunks_done", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.Index("jobs_newest", "created_at", "job_id"),
+    sa.Index(
+        "jobs_content",
+        "sha256",
+        "reading",
+        "model_version",
+        "data_version",
+        unique=True,
+        postgresql_where=sa.text("state NOT IN ('failed', 'cancelled')"),
+    ),
+)
+job_chunks = sa.Table(
+    "job_chunks",
+    metadata,
+    sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.job_id", name="job_chunks_job"), primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("finished_at", _Time, nullable=False),
+)
+job_workers = sa.Table(
+    "job_workers",
+    metadata,
+    sa.Column("worker", sa.Text, primary_key=True),
+    sa.Column("started_at", _Time, nullable=False),
+    sa.Column("seen_at", _Time, nullable=False),
 )
 
 LOGGED = tuple(c.name for c in predictions.columns if c.name != "prediction_id")
@@ -290,7 +348,7 @@ class Store:
     def log_frame(self, frame: pl.DataFrame) -> None:
         """Write many predictions at once with COPY: one column per entry of ``LOGGED``, JSON columns as text."""
         with self._cursor() as cursor:
-            cursor.copy_expert(_COPY_PREDICTIONS, _csv(frame.select(LOGGED)))
+            copy_predictions(cursor, frame)
 
     def history(
         self, wanted: HistoryFilter | None = None, *, limit: int = 100, cursor: str | None = None
@@ -694,6 +752,11 @@ def _csv(frame: pl.DataFrame) -> io.BytesIO:
     frame.write_csv(buffer, include_header=False, quote_style="non_numeric", datetime_format="%Y-%m-%d %H:%M:%S%.6f%z")
     buffer.seek(0)
     return buffer
+
+
+def copy_predictions(cursor: Any, frame: pl.DataFrame) -> None:
+    """As :meth:`Store.log_frame`, within whatever transaction the cursor is in."""
+    cursor.copy_expert(_COPY_PREDICTIONS, _csv(frame.select(LOGGED)), size=COPY_BYTES)
 
 
 def _logged_values(row: Logged) -> tuple[Any, ...]:

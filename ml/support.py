@@ -18,6 +18,7 @@ from ml.features import SERIES, Columns, closed_mask
 
 SIMILAR_PRICE = 0.10  # a past price within 10 % counts as the same price
 ROUNDING = 1e-6  # prices are kept in single precision here and there: as much beyond the range is inside
+MASK_BITS = 60  # flags that fit into one whole number
 ENOUGH = 14  # similar periods: two weeks of daily sales
 Array = np.ndarray
 
@@ -147,9 +148,7 @@ class SupportTable:
             masks[name] = ~rows[name].is_in(words.implode())
         if not masks:
             return pl.Series("outside", [[]] * rows.height, dtype=pl.List(pl.String))
-        flags = pl.DataFrame({name: mask.fill_null(False) for name, mask in masks.items()})
-        named = [pl.when(name).then(pl.lit(name)) for name in masks]
-        return flags.select(pl.concat_list(named).list.drop_nulls().alias("outside"))["outside"]
+        return words_of(pl.DataFrame(masks)).alias("outside")
 
     def _ranged(self, rows: pl.DataFrame) -> pl.DataFrame:
         asked = rows.select(*SERIES, *(name for name in ("price", "promotion") if getattr(self.columns, name)))
@@ -165,6 +164,26 @@ class SupportTable:
         if self.columns.promotion:
             masks.append(((pl.col("promotion") > 0) & ~ever).alias("promotion"))
         return asked.select(masks)
+
+
+def words_of(flags: pl.DataFrame) -> pl.Series:
+    """Per row the names of the columns that are true, in their order.
+
+    Rows have few different combinations: each is put together once.
+
+    Examples
+    --------
+    >>> words_of(pl.DataFrame({"a": [True, False, None], "b": [True, True, False]})).to_list()
+    [['a', 'b'], ['b'], []]
+    """
+    if flags.width > MASK_BITS:
+        return words_of(flags[:, :MASK_BITS]).list.concat(words_of(flags[:, MASK_BITS:]))
+    bits = (pl.col(name).fill_null(False).cast(pl.Int64) * 2**at for at, name in enumerate(flags.columns))
+    codes = flags.select(pl.sum_horizontal(bits)).to_series()
+    different = codes.unique().sort()
+    names = [[name for at, name in enumerate(flags.columns) if code >> at & 1] for code in different]
+    words = pl.Series(names, dtype=pl.List(pl.String))
+    return words.gather(different.search_sorted(codes))
 
 
 def _limits(state: pl.DataFrame, names: tuple[str, ...]) -> dict[str, tuple[float, float]]:

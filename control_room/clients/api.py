@@ -26,6 +26,7 @@ from ml.records import (
     Health,
     HistoryItem,
     HistoryPage,
+    Job,
     Judgement,
     Mapping,
     Me,
@@ -51,6 +52,7 @@ from ml.records import (
 
 R = TypeVar("R", bound=BaseModel)
 FileFormat = Literal["csv", "xlsx"]
+ResultFormat = Literal["csv", "xlsx", "parquet"]
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 10.0
 # Every page asks this first; the API itself waits a second for its parts.
@@ -149,6 +151,37 @@ class ApiClient:
     def replay(self, prediction_id: int) -> Replay:
         """A logged prediction made again as it was made; raises Retired when model or data are no longer kept."""
         return _record(Replay, self._json("POST", f"/v1/predictions/{prediction_id}/replay", seconds=60))
+
+    # ---------------------------------------------------------------- jobs
+
+    def make_job(self, data: bytes, format: ResultFormat, filename: str = "file", model: str = "champion") -> Job:
+        """Predict a file of any number of rows; the same file for the same versions is the same job."""
+        query = {"filename": filename, "model": model}
+        headers = {"Content-Type": CONTENT_TYPES[format]}
+        reply = self._json("POST", "/v1/jobs", params=query, data=data, headers=headers, seconds=FILE_SECONDS)
+        return _record(Job, reply)
+
+    def make_job_of_upload(self, upload_id: str, model: str = "champion") -> Job:
+        return _record(Job, self._json("POST", "/v1/jobs", params={"upload_id": upload_id, "model": model}))
+
+    def jobs(self, limit: int = 100) -> tuple[Job, ...]:
+        """Newest first."""
+        return _list(Job, self._json("GET", "/v1/jobs", params={"limit": limit}), "items")
+
+    def job(self, job_id: str) -> Job:
+        return _record(Job, self._json("GET", f"/v1/jobs/{_part(job_id)}"))
+
+    def cancel_job(self, job_id: str) -> Job:
+        """One that is worked on ends after its present chunk; raises Conflict when it has ended."""
+        return _record(Job, self._json("DELETE", f"/v1/jobs/{_part(job_id)}"))
+
+    def job_result(self, job_id: str, format: ResultFormat = "csv") -> bytes:
+        """Raises Conflict while the job isn't done."""
+        return self._bytes(f"/v1/jobs/{_part(job_id)}/result", {"format": format})
+
+    def job_rejected(self, job_id: str, format: FileFormat = "csv") -> bytes:
+        """The rows left out, with reasons."""
+        return self._bytes(f"/v1/jobs/{_part(job_id)}/rejected", {"format": format})
 
     # ---------------------------------------------------------------- uploads
 

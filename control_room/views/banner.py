@@ -21,6 +21,7 @@ CONSEQUENCES = {
     "mlflow": N_("Experiments show what was known; forecasts go on."),
     "database": N_("History and uploads wait; forecasts go on."),
     "object store": N_("No file can be loaded; forecasts go on."),
+    "worker": N_("Large files wait; everything else goes on."),
 }
 
 

@@ -1,8 +1,11 @@
-"""Health check of a container: ``healthy.py URL`` or ``healthy.py AIRFLOW_URL scheduler|dag_processor``."""
+"""Health check of a container: ``healthy.py URL``, ``healthy.py AIRFLOW_URL scheduler|dag_processor`` or
+``healthy.py DATA_FOLDER worker``."""
 
 import sys
+from pathlib import Path
 
-from deploy.probes import airflow_part, answers
+from deploy.probes import airflow_part, answers, beats
 
-url, *part = sys.argv[1:]
-sys.exit(0 if (airflow_part(url, part[0]) if part else answers(url))() else 1)
+place, *part = sys.argv[1:]
+probe = beats(Path(place)) if part == ["worker"] else airflow_part(place, part[0]) if part else answers(place)
+sys.exit(0 if probe() else 1)

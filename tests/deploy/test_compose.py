@@ -47,6 +47,7 @@ def test_every_service_of_the_product_is_there(services):
         "airflow-scheduler",
         "airflow-dag-processor",
         "api",
+        "worker",
         "console",
         "first-start",
         *CLUSTER,
@@ -92,7 +93,7 @@ def test_only_the_loopback_address_is_published_and_never_a_store(services):
 
 def test_our_containers_have_no_privileges(services):
     ours = [service for service in services.values() if service["image"].startswith("sales-control-room")]
-    assert len(ours) == 11
+    assert len(ours) == 12
     for service in ours:
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
@@ -123,7 +124,7 @@ def test_secrets_have_no_default():
 
 
 def test_every_setting_reaches_the_services(services):
-    for name in ("api", "airflow-scheduler", "console"):
+    for name in ("api", "worker", "airflow-scheduler", "console"):
         given = {key for key in services[name]["environment"] if key.startswith(PREFIX)}
         assert given == {variable(field) for field in Settings.model_fields if field not in LOCAL_ONLY | PUBLISHED}
 
@@ -203,7 +204,7 @@ def test_the_stack_comes_up_and_works(tmp_path):
 
 
 def _logs(project: str, env_file: Path) -> str:
-    ours = ("prepare", "first-start", "api", "mlflow", "airflow-apiserver", "airflow-scheduler", "console")
+    ours = ("prepare", "first-start", "api", "worker", "mlflow", "airflow-apiserver", "airflow-scheduler", "console")
     return _compose("-p", project, "logs", "--no-color", "--tail", "40", *ours, env_file=env_file).stdout
 
 

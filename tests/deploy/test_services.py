@@ -10,7 +10,7 @@ from deploy.services import ROOT, Installation
 from ml.errors import SettingsError
 from ml.settings import PREFIX, Settings, load_settings
 
-PYTHONS = ("mlflow", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "api", "console")
+PYTHONS = ("mlflow", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "api", "worker", "console")
 
 
 @pytest.fixture

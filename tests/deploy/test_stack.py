@@ -15,7 +15,16 @@ from deploy.local import memory
 
 pytestmark = pytest.mark.e2e
 
-PARTS = ("postgres", "mlflow", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "api", "console")
+PARTS = (
+    "postgres",
+    "mlflow",
+    "airflow-api-server",
+    "airflow-scheduler",
+    "airflow-dag-processor",
+    "api",
+    "worker",
+    "console",
+)
 
 
 def child(stack, name):

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from ml.features import Columns
-from ml.support import SIMILAR_PRICE, SupportTable, level
+from ml.support import SIMILAR_PRICE, SupportTable, level, words_of
 
 COLUMNS = Columns(price=True, promotion=True, regressors=("temperature",), text=("weather",))
 
@@ -167,3 +167,9 @@ def test_a_hundred_thousand_rows_take_about_a_second():
 )
 def test_levels(own, siblings, wanted):
     assert level(own, siblings) == wanted
+
+
+def test_words_of_more_flags_than_a_number_has_bits():
+    flags = pl.DataFrame({f"f{k}": [k % 7 == 0, k == 129, None] for k in range(130)})
+    wanted = [[f"f{k}" for k in range(130) if k % 7 == 0], ["f129"], []]
+    assert words_of(flags).to_list() == wanted

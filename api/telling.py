@@ -68,7 +68,14 @@ def drifted_data(services: Services, since: dt.datetime) -> Iterator[Event]:
         yield Event(event_id=f"drift-{found.data_version}", kind="drift.detected", at=found.created_at, data=data)
 
 
-SOURCES: tuple[Source, ...] = (promotions, accepted_uploads, finished_runs, drifted_data)
+def finished_jobs(services: Services, since: dt.datetime) -> Iterator[Event]:
+    for job in services.board.jobs(50):
+        if job.ended_at is not None and job.ended_at >= since:
+            data = job.model_dump(mode="json", include={"job_id", "state", "filename", "rows_refused", "error"})
+            yield Event(event_id=f"job-{job.job_id}", kind="job.finished", at=job.ended_at, data=data)
+
+
+SOURCES: tuple[Source, ...] = (promotions, accepted_uploads, finished_runs, drifted_data, finished_jobs)
 
 
 class Teller:

@@ -15,6 +15,7 @@ from api.guard import Guard
 from api.openapi import document
 from api.routes import advice, compat, data, explain, forecast, health, history, keys, models, predict, runs, uploads
 from api.services import Services
+from api.shortcut import Shortcut
 from ml.settings import Settings, load_settings
 
 ROUTERS = (health, predict, explain, history, forecast, data, uploads, runs, models, advice, keys, compat)
@@ -34,7 +35,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         services.stop()
 
     app = FastAPI(title="Sales control room", version=__version__, lifespan=lifespan, redoc_url=None)
-    app.add_middleware(Guard, settings=chosen)
+    app.add_middleware(Shortcut)
+    app.add_middleware(Guard, settings=chosen)  # the last one added is the first one asked
     errors.install(app)
     for module in ROUTERS:
         app.include_router(module.router)

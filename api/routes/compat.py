@@ -21,7 +21,6 @@ from api.loading import Loaded
 from api.openapi import INFER, INVOCATIONS
 from api.reading import PREDICT_LIMIT, read_body
 from api.rows import Form, refuse_many
-from api.scoring import frame_of
 from api.services import Services
 from api.strict import parse, refuse_bad
 from ml.errors import InputError
@@ -226,4 +225,4 @@ async def _answers(services: Services, loaded: Loaded, rows: Table, source: str,
     if errors := [row for row in read if isinstance(row, RowError)]:
         raise RowsRefused(f"Row {errors[0].row}: {errors[0].message}", errors)
     good = [row for row in read if not isinstance(row, RowError)]
-    return await services.scorer.score(loaded, frame_of(loaded, good), source, request_id_of(request))
+    return await services.scorer.score(loaded, good, source, request_id_of(request))

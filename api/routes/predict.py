@@ -16,7 +16,6 @@ from api.loading import Loaded
 from api.openapi import PREDICT
 from api.reading import PREDICT_LIMIT, read_body
 from api.rows import Form, Input, instances
-from api.scoring import frame_of
 from api.services import Services
 from api.strict import parse
 from ml.errors import InputError
@@ -58,7 +57,7 @@ async def loaded_model(services: Services, model: str) -> Loaded:
 async def _one(services: Services, loaded: Loaded, row: Input | RowError, source: str, request: Request) -> Response:
     if isinstance(row, RowError):
         raise RowsRefused(row.message, [row])
-    (answer,) = await services.scorer.score(loaded, frame_of(loaded, [row]), source, request_id_of(request))
+    (answer,) = await services.scorer.score(loaded, [row], source, request_id_of(request))
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
@@ -68,7 +67,7 @@ async def _many(
     good = [row for row in rows if not isinstance(row, RowError)]
     answers: list[Answer] = []
     if good:
-        answers = await services.scorer.score(loaded, frame_of(loaded, good), source, request_id_of(request))
+        answers = await services.scorer.score(loaded, good, source, request_id_of(request))
     following = iter(answers)
     parts = [_error(row) if isinstance(row, RowError) else next(following).model_dump_json() for row in rows]
     return Response('{"predictions":[' + ",".join(parts) + "]}", media_type="application/json")

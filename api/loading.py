@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -40,6 +41,11 @@ class Loaded:
     parity: float
     since: dt.datetime
     quick: Quick | None = None
+
+    @cached_property
+    def named(self) -> dict[str, Any]:
+        """The model as answers name it."""
+        return self.ref.model_dump()
 
     @cached_property
     def stores(self) -> frozenset[str]:

@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
 
 from api.loading import Loaded
 from api.rows import CONTRACT, Input
 from ml.errors import ServiceDown
-from ml.records import LEVELS, Answer, Support
+from ml.records import LEVELS
 from ml.store import Logged
 from ml.support import level
 
@@ -33,6 +34,7 @@ AT_ONCE = 512  # rows that are forecast at once
 LARGE_THREADS = 2
 TYPES = {"date": pl.Date, "store": pl.String, "product": pl.String, "price": pl.Float64, "promotion": pl.Float64}
 Found = list[dict[str, Any]]
+Parts = dict[str, Any]  # an answer, as ml.records.Answer names its fields
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Work:
     rows: QuickRows | FrameRows
     source: str
     request_id: str
-    done: Future[list[Answer]] = field(default_factory=Future)
+    done: Future[list[Parts]] = field(default_factory=Future)
 
 
 class Line:
@@ -147,7 +149,7 @@ class Scorer:
         self._frames.stop()
         self._large.shutdown()
 
-    async def score(self, loaded: Loaded, inputs: Sequence[Input], source: str, request_id: str) -> list[Answer]:
+    async def score(self, loaded: Loaded, inputs: Sequence[Input], source: str, request_id: str) -> list[Parts]:
         """Answers in the order of the rows, each of them in the log."""
         places = loaded.quick.places(inputs) if loaded.quick else None
         if places is not None:
@@ -156,15 +158,15 @@ class Scorer:
 
     async def score_quick(
         self, loaded: Loaded, inputs: Sequence[Input], places: np.ndarray, source: str, request_id: str
-    ) -> list[Answer]:
+    ) -> list[Parts]:
         """As :meth:`score`, for rows whose places are known already."""
         return await self._scored(Work(loaded, QuickRows(inputs, places), source, request_id))
 
-    async def score_frame(self, loaded: Loaded, rows: pl.DataFrame, source: str, request_id: str) -> list[Answer]:
+    async def score_frame(self, loaded: Loaded, rows: pl.DataFrame, source: str, request_id: str) -> list[Parts]:
         """As :meth:`score`, for rows that are a frame already."""
         return await self._scored(Work(loaded, FrameRows(rows), source, request_id))
 
-    async def _scored(self, work: Work) -> list[Answer]:
+    async def _scored(self, work: Work) -> list[Parts]:
         if work.rows.height > SMALL or not _usual(work):
             self._large.submit(self._taken, [work])
         elif isinstance(work.rows, QuickRows):
@@ -192,7 +194,7 @@ class Scorer:
         for work, found in zip(group, answers, strict=True):
             work.done.set_result(found)
 
-    def _answered(self, group: list[Work]) -> list[list[Answer]]:
+    def _answered(self, group: list[Work]) -> list[list[Parts]]:
         loaded, rows = group[0].loaded, [work.rows for work in group]
         found = type(rows[0]).forecast(loaded, rows)  # type: ignore[arg-type]
         now, start, parts = dt.datetime.now(dt.UTC), 0, []
@@ -222,27 +224,34 @@ def frame_of(loaded: Loaded, rows: Sequence[Input]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema)
 
 
-def answer(loaded: Loaded, row: dict[str, Any], request_id: str, created_at: dt.datetime) -> Answer:
-    """One forecast row as what is logged and sent. Not validated again: every value is of our own making."""
+def answer(loaded: Loaded, row: dict[str, Any], request_id: str, created_at: dt.datetime) -> Parts:
+    """One forecast row as what is logged and sent: what :meth:`ml.records.Answer.model_dump` would give.
+
+    Not an Answer: of a thousand rows, making and writing them would take as long as forecasting them.
+    """
     similar, siblings = row["similar_days"], row["similar_sibling_days"]
-    support = Support.model_construct(
-        similar_days=similar,
-        level=level(similar, siblings),
-        similar_sibling_days=siblings,
-        outside=tuple(row["outside"]),
-    )
-    return Answer.model_construct(
-        date=row["date"],
-        store=row["store"],
-        product=row["product"],
-        prediction=row["prediction"],
-        unit=loaded.forecaster.unit,
-        interval={str(share): (row[f"low_{share}"], row[f"high_{share}"]) for share in LEVELS},
-        support=support,
-        inputs={name: row[name] for name in loaded.forecaster.inputs},
-        model=loaded.ref,
-        data_version=loaded.data_version,
-        request_id=request_id,
-        created_at=created_at,
-        warnings=tuple(row["warnings"]),
-    )
+    return {
+        "date": row["date"],
+        "store": row["store"],
+        "product": row["product"],
+        "prediction": row["prediction"],
+        "unit": loaded.forecaster.unit,
+        "interval": {str(share): (row[f"low_{share}"], row[f"high_{share}"]) for share in LEVELS},
+        "support": {
+            "similar_days": similar,
+            "level": level(similar, siblings),
+            "similar_sibling_days": siblings,
+            "outside": row["outside"],
+        },
+        "inputs": {name: row[name] for name in loaded.forecaster.inputs},
+        "model": loaded.named,
+        "data_version": loaded.data_version,
+        "request_id": request_id,
+        "created_at": created_at,
+        "warnings": row["warnings"],
+    }
+
+
+def written(answers: Any) -> bytes:
+    """Answers as the JSON that is sent."""
+    return orjson.dumps(answers, option=orjson.OPT_UTC_Z)

@@ -15,14 +15,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.reading import STALLED_SECONDS
 from api.rows import Form
+from api.scoring import written
 from api.services import Services
 from api.strict import parse
 from ml.access import allows
 from ml.errors import ControlRoomError
-from ml.records import RowError
+from ml.records import RowError, UserRole
 
 PATHS = ("/predict", "/v1/predict")
-ROLE, SOURCE = "planner", "api"  # as the route declares them; a test compares
+ROLE: UserRole = "planner"  # this and the source are the route's own; a test compares
+SOURCE = "api"
 JSON = ("application/json", "text/json", "application/x-www-form-urlencoded")
 LARGEST = 1 << 16  # bytes; a row is far below
 
@@ -85,7 +87,7 @@ async def _answered(scope: Scope, first: Message) -> bytes | None:
         (answer,) = await services.scorer.score_quick(loaded, [row], places, SOURCE, scope["request_id"])
     except ControlRoomError:
         return None
-    return answer.model_dump_json().encode()
+    return written(answer)
 
 
 def _again(first: Message, receive: Receive) -> Receive:

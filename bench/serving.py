@@ -205,9 +205,11 @@ def measured(world: ServingWorld, every: list[Case], rounds: int, seconds: float
 def _check_log(world: ServingWorld, told: Told, rows: int) -> None:
     """Every acknowledged request is in the log, with all its rows, once."""
     column = predictions.c.request_id
-    count = sa.select(column, sa.func.count()).where(column == sa.any_(sa.literal(told.acknowledged, sa.ARRAY(sa.Text))))
+    count = sa.select(column, sa.func.count()).where(
+        column == sa.any_(sa.literal(told.acknowledged, sa.ARRAY(sa.Text)))
+    )
     with world.store.begin() as connection:
-        logged = dict(connection.execute(count.group_by(column)).all())
+        logged: dict[str, int] = dict(connection.execute(count.group_by(column)).all())
     wrong = [one for one in told.acknowledged if logged.get(one) != rows]
     if wrong:
         raise RuntimeError(f"{len(wrong)} of {len(told.acknowledged)} acknowledged answers are not in the log as sent")

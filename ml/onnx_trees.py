@@ -62,9 +62,8 @@ def _model(members: list[list[dict[str, Any]]]) -> bytes:
     for number, (target, tree) in enumerate(numbered):
         _add_nodes(node, number, tree)
         _add_leaves(leaf, number, target, tree)
-    made = helper.make_node(
-        "TreeEnsembleRegressor", ["x"], ["sums"], domain=ML_DOMAIN, n_targets=len(members), **node, **leaf
-    )
+    attributes: dict[str, Any] = node | leaf | {"n_targets": len(members), "domain": ML_DOMAIN}
+    made = helper.make_node("TreeEnsembleRegressor", ["x"], ["sums"], **attributes)
     ends = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, width])
         for name, width in (("x", features), ("sums", len(members)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class Quick:
 
     def __init__(self, forecaster: Forecaster) -> None:
         self.forecaster, self.horizon = forecaster, forecaster.horizon
+        self._days = step(forecaster.frequency).days  # of a period
         planned, names = forecaster.planned(), list(forecaster.manifest.features)
         self._column = {name: k for k, name in enumerate(names)}
         self._ready = as_inputs(planned, names)
@@ -63,7 +64,7 @@ class Quick:
     def _keep_series(self, planned: pl.DataFrame) -> None:
         """The number of each series that needs no sibling's history, and what is known of it."""
         first = planned.gather_every(self.horizon)
-        borrows = planned["_borrows"].to_numpy().reshape(-1, self.horizon).any(axis=1)
+        borrows = planned["_borrows"].to_numpy().reshape(-1, self.horizon).max(axis=1)
         keys = zip(first["store"].to_list(), first["product"].to_list(), strict=True)
         self._series = {key: number for number, key in enumerate(keys) if not borrows[number]}
         self._support = self.forecaster.support.of_series(first.select(SERIES))
@@ -79,11 +80,11 @@ class Quick:
         ratios = PRICE_RATIOS if f.columns.price else {}
         self._past_prices = {self._column[n]: planned[past].cast(pl.Float64).to_numpy() for n, past in ratios.items()}
         same = [name for name in OWN_PROMOTION[1:] if name in self._column] if f.columns.promotion else []
-        self._same = [self._column[name] for name in same]
+        self._same, self._promoted = [self._column[name] for name in same], np.zeros((0, planned.height))
         if same:
-            added = ("days_to_holiday", "days_since_holiday")
-            other = planned.drop(added).with_columns(promotion=pl.lit(1.0))
-            self._promoted = to_matrix(known_features(other, f.frequency, f.columns, f.manifest.country), same)
+            other = planned.drop("days_to_holiday", "days_since_holiday").with_columns(promotion=pl.lit(1.0))
+            other = known_features(other, f.frequency, f.columns, f.manifest.country)
+            self._promoted = to_matrix(other, same).T.copy()
         self._closed = dict(f.columns.closed_when)
         self._closes = NAMES[0] in self._column
         self._shut = planned["_shut"].to_numpy()
@@ -102,7 +103,7 @@ class Quick:
 
     def _place(self, row: Row) -> int | None:
         number = self._series.get((row["store"], row["product"]))
-        ahead = -(-(row["date"] - self.forecaster.origin).days // step(self.forecaster.frequency).days)
+        ahead = -(-(row["date"] - self.forecaster.origin).days // self._days)
         if number is None or not 1 <= ahead <= self.horizon:
             return None
         if self._closes and not self._closed.keys().isdisjoint(row):
@@ -119,18 +120,16 @@ class Quick:
         block, shut = self._block[at], self._shut_of(at, given, plan)
         point = self._predict(x, at, block)
         columns: dict[str, Any] = {name: _as_list(values) for name, values in plan.items()}
+        columns["holiday"] = list(map(int, columns["holiday"]))
         columns["prediction"] = np.where(shut, 0.0, point).tolist()
         for level, bounds in self.forecaster.bundle.intervals.bounds(point, block).items():
             low, high = (np.where(shut, 0.0, bound).tolist() for bound in bounds)
             columns |= {f"low_{level}": low, f"high_{level}": high}
-        columns |= self._supported(at, plan)
+        columns |= self._supported(rows, at, shut, plan)
         columns["ahead"], columns["block"] = (at % self.horizon + 1).tolist(), block.tolist()
-        columns["warnings"] = self._warnings(rows, at, shut, columns)
-        names = list(columns)
-        return [
-            {"date": row["date"], "store": row["store"], "product": row["product"], **dict(zip(names, v, strict=True))}
-            for row, *v in zip(rows, *columns.values(), strict=True)
-        ]
+        columns |= {key: [row[key] for row in rows] for key in KEY}
+        names = tuple(columns)
+        return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
     def _used(self, name: str, rows: Sequence[Row], at: Array, given: bool) -> Array:
         """What was given, else what is known."""
@@ -140,24 +139,30 @@ class Quick:
         return np.array([row.get(name, value) for row, value in zip(rows, known, strict=True)], dtype=known.dtype)
 
     def _featured(self, rows: Sequence[Row], at: Array, given: Sequence[str], plan: Mapping[str, Array]) -> Array:
+        """Features of the rows: as known beforehand, but for those that follow from what was given."""
         x = self._ready.x[at]
-        with np.errstate(all="ignore"):
-            for name in given:
-                if name in self._codes:
-                    codes = self._codes[name]
-                    x[:, self._column[f"{name}_code"]] = [codes.get(text, np.nan) for text in plan[name]]
-                elif name in self._column:
-                    x[:, self._column[name]] = plan[name]
-            if "price" in given:
-                for k, past in self._past_prices.items():
-                    x[:, k] = plan["price"] / past[at]
-        if "promotion" in given and self._same:
-            promoted = np.flatnonzero(plan["promotion"] > 0)
-            x[np.ix_(promoted, self._same)] = self._promoted[at[promoted]]
+        for name in given:
+            values = plan[name]
+            if name in self._codes:
+                codes = self._codes[name]
+                x[:, self._column[f"{name}_code"]] = [codes.get(text, np.nan) for text in values]
+            elif name in self._column:
+                x[:, self._column[name]] = values
+        if "price" in given:
+            self._set_price(x, at, plan["price"])
+        if "promotion" in given:
+            promoted = plan["promotion"] > 0
+            for k, known in zip(self._same, self._promoted, strict=True):
+                x[promoted, k] = known[at[promoted]]
         if any(name in given for name in self._flags):
             x[:, self._column[DAY_EFFECT]] = self._day_effects(at, plan)
-        x[np.isinf(x)] = np.nan
+        x[np.isinf(x)] = np.nan  # as to_matrix does
         return x
+
+    def _set_price(self, x: Array, at: Array, price: Array) -> None:
+        with np.errstate(all="ignore"):
+            for k, past in self._past_prices.items():
+                x[:, k] = price / past[at]
 
     def _shut_of(self, at: Array, given: Sequence[str], plan: Mapping[str, Array]) -> Array:
         if self._closed.keys().isdisjoint(given):
@@ -193,7 +198,7 @@ class Quick:
     def _cell(self, place: int) -> tuple[Any, ...]:
         """The day and the groups of a position."""
         number, k = divmod(place, self.horizon)
-        date = self.forecaster.origin + step(self.forecaster.frequency) * (k + 1)
+        date = self.forecaster.origin + dt.timedelta(days=self._days * (k + 1))
         return (date, *self._groups[number])
 
     def _learnt(self, keys: Sequence[tuple[Any, ...]]) -> list[float]:
@@ -208,12 +213,33 @@ class Quick:
 
     # -- support and warnings
 
-    def _supported(self, at: Array, plan: Mapping[str, Array]) -> dict[str, list[Any]]:
-        number = at // self.horizon
-        unknown = np.full(len(at), np.nan)
-        price = plan.get("price", unknown)
-        promoted = plan.get("promotion", unknown) > 0
+    def _supported(
+        self, rows: Sequence[Row], at: Array, shut: Array, plan: Mapping[str, Array]
+    ) -> dict[str, list[Any]]:
+        number, unknown = at // self.horizon, np.full(len(at), np.nan)
+        price, promoted = plan.get("price", unknown), plan.get("promotion", unknown) > 0
         own, siblings = self._support.similar(number, promoted, price)
+        outside = self._outside(number, plan, price, promoted)
+        # As Forecaster._flags has them and in its order; the others cannot stand at a usual row.
+        flags = {
+            "unseen_in_training": self._untrained[number],
+            "closed": shut,
+            "off_calendar": self._off_calendar(rows),
+            "no_similar_days": (own == 0) & (siblings == 0),
+            "siblings_only": (own == 0) & (siblings > 0),
+            "price_outside": outside.get("price", False),
+            "promotion_outside": outside.get("promotion", False),
+            "regressor_outside": _any(mask for name, mask in outside.items() if name not in ("price", "promotion")),
+        }
+        return {
+            "similar_days": own.tolist(),
+            "similar_sibling_days": siblings.tolist(),
+            "outside": _standing(outside, len(at)),
+            "warnings": _standing(flags, len(at)),
+        }
+
+    def _outside(self, number: Array, plan: Mapping[str, Array], price: Array, promoted: Array) -> dict[str, Array]:
+        """As :meth:`ml.support.SupportTable.outside`: per input the rows at which it is."""
         masks = {}
         if "price" in plan:
             masks["price"] = self._support.price_outside(number, price)
@@ -224,33 +250,12 @@ class Quick:
         for name, words in self._support.table.words.items():
             known = {*words, None}
             masks[name] = np.array([text not in known for text in plan[name]])
-        outside = [
-            [name for name, out in zip(masks, row, strict=True) if out]
-            for row in (zip(*masks.values(), strict=True) if masks else [()] * len(at))
-        ]
-        return {"similar_days": own.tolist(), "similar_sibling_days": siblings.tolist(), "outside": outside}
+        return masks
 
-    def _warnings(self, rows: Sequence[Row], at: Array, shut: Array, columns: Mapping[str, Any]) -> list[list[str]]:
-        """As :meth:`Forecaster._flags` has them and in its order; the others cannot stand at a usual row."""
-        off = [(row["date"] - self.forecaster.origin).days % step(self.forecaster.frequency).days > 0 for row in rows]
-        untrained = self._untrained[at // self.horizon].tolist()
-        told = ("similar_days", "similar_sibling_days", "outside")
-        found = []
-        for new, closed, moved, own, siblings, outside in zip(
-            untrained, shut.tolist(), off, *(columns[name] for name in told), strict=True
-        ):
-            flags = {
-                "unseen_in_training": new,
-                "closed": closed,
-                "off_calendar": moved,
-                "no_similar_days": not own and not siblings,
-                "siblings_only": not own and siblings > 0,
-                "price_outside": "price" in outside,
-                "promotion_outside": "promotion" in outside,
-                "regressor_outside": bool(set(outside) - {"price", "promotion"}),
-            }
-            found.append([code for code, stands in flags.items() if stands])
-        return found
+    def _off_calendar(self, rows: Sequence[Row]) -> Array | bool:
+        if self._days == 1:
+            return False
+        return np.array([(row["date"] - self.forecaster.origin).days % self._days > 0 for row in rows])
 
     # -- proof
 
@@ -258,7 +263,9 @@ class Quick:
         """Largest difference to the forecaster over the horizon and under other plans, as a multiple of what is
         tolerated."""
         every = self.forecaster.next_days([], [])
-        some = every.gather_every(max(1, every.height // rows)).select([c for c in every.columns if c in (*KEY, "price")])
+        some = every.gather_every(max(1, every.height // rows)).select(
+            [c for c in every.columns if c in (*KEY, "price")]
+        )
         worst = 0.0
         for share, promotion in PLANS:
             plan = some.select(KEY) if share is None else some.with_columns(promotion=pl.lit(promotion))
@@ -313,6 +320,23 @@ def _values(column: pl.Series) -> Array:
     if column.dtype.is_numeric():
         return column.cast(pl.Float64).to_numpy()
     return np.array(column.to_list(), dtype=object)
+
+
+def _any(masks: Iterable[Array]) -> Array | bool:
+    found: Array | bool = False
+    for mask in masks:
+        found = found | mask
+    return found
+
+
+def _standing(masks: Mapping[str, Any], count: int) -> list[list[str]]:
+    """Per row the names of the masks that stand at it, in their order."""
+    found: list[list[str]] = [[] for _ in range(count)]
+    for name, mask in masks.items():
+        if mask is not False:
+            for place in np.asarray(mask).nonzero()[0]:
+                found[place].append(name)
+    return found
 
 
 def _as_list(values: Array) -> list[Any]:

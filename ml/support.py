@@ -40,9 +40,9 @@ class Counts:
     def between(self, group: Array, low: Array, high: Array) -> Array:
         """Periods of each group with a value in ``low..high``; group -1 has none."""
         width = len(self.values) + 1
-        first = group * width + np.searchsorted(self.values, low, side="left")
-        last = group * width + np.searchsorted(self.values, high, side="right")
-        found = self.total[np.searchsorted(self.keys, last)] - self.total[np.searchsorted(self.keys, first)]
+        first = group * width + self.values.searchsorted(low, side="left")
+        last = group * width + self.values.searchsorted(high, side="right")
+        found = self.total[self.keys.searchsorted(last)] - self.total[self.keys.searchsorted(first)]
         return np.where(group < 0, 0, found)
 
 

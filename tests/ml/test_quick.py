@@ -85,10 +85,15 @@ def made(folder: Path, rows: pl.DataFrame, blocks: tuple[int, ...], side: pl.Dat
         encoding=data.encoding, files={},
     )  # fmt: skip
     write_bundle(
-        folder, manifest, train_until(recipe, data, Tables(data, blocks), origin),
-        Intervals.fit(forecast, rng.poisson(forecast).astype(float), block), tail_of(frame, panel.frequency, blocks[-1]),
-        lambda draft: Forecaster(draft).golden_rows(), attributes=side, days=data.effects(origin),
-    )  # fmt: skip
+        folder,
+        manifest,
+        train_until(recipe, data, Tables(data, blocks), origin),
+        Intervals.fit(forecast, rng.poisson(forecast).astype(float), block),
+        tail_of(frame, panel.frequency, blocks[-1]),
+        lambda draft: Forecaster(draft).golden_rows(),
+        attributes=side,
+        days=data.effects(origin),
+    )
     return Forecaster(load_bundle(folder))
 
 
@@ -164,7 +169,7 @@ def assert_same(found: Forecaster, quick: Quick, rows: list[dict]) -> None:
                 allowed = max(TOLERANCE, RELATIVE * abs(wanted[name]))
                 assert got[name] == pytest.approx(wanted[name], rel=0, abs=allowed), (name, got, wanted)
             rest = {name: value for name, value in wanted.items() if name not in NUMBERS}
-            assert {name: got[name] for name in rest} == rest
+            assert repr({name: got[name] for name in rest}) == repr(rest)  # 0 is not 0.0 in JSON
         start += len(part)
 
 
@@ -263,5 +268,5 @@ def test_boosters_that_are_no_sum_of_plain_trees_are_refused(daily):
     split = xgb.train({"max_cat_to_onehot": 1, "max_depth": 2}, matrix, 2)
     plain = model.blocks[7][0]
     for booster in (split, xgb.train({"booster": "gblinear"}, xgb.DMatrix(x, x[:, 0]), 2)):
-        with pytest.raises(ValueError, match="categories|sum of trees"):
+        with pytest.raises(ValueError, match=r"categories|sum of trees"):
             OnnxTrees([dataclasses.replace(plain, booster=booster)])

@@ -24,6 +24,7 @@ import polars as pl
 
 from api.loading import Loaded
 from api.rows import CONTRACT, Input
+from ml.closures import NAMES
 from ml.errors import ServiceDown
 from ml.records import LEVELS
 from ml.store import Logged
@@ -211,6 +212,8 @@ def _usual(work: Work) -> bool:
     # Beyond the horizon and in the past features are computed for the request: such rows delay nobody else's.
     if isinstance(work.rows, QuickRows):
         return True
+    if NAMES[0] in work.loaded.forecaster.manifest.features:
+        return False  # the days that one request closes are not closed for another
     first, last = work.loaded.usual_dates
     return bool(work.rows.frame["date"].is_between(first, last).all())
 

@@ -26,6 +26,7 @@ from ml.store import Store
 
 GOLDEN_TOLERANCE = 1e-3  # units; other builds of the same trees differ by at most 5e-4
 KEPT_BUNDLES = 5
+QUICK_ROWS = 500_000  # series times periods: some 100 MB to keep, and three times that while it is made
 
 log = logging.getLogger("api.champion")
 
@@ -130,6 +131,10 @@ def _proven(own: Forecaster, version: str) -> float:
 
 def quick_for(forecaster: Forecaster) -> Quick | None:
     """The short way for usual rows; None, with the reason in the log, where it would not give the same answers."""
+    rows = forecaster.catalog().height * forecaster.horizon
+    if rows > QUICK_ROWS:
+        log.warning("usual rows are answered the long way: a table of %s rows would take too much memory", f"{rows:,}")
+        return None
     try:
         quick = Quick(forecaster)
         off = quick.difference()

@@ -2,7 +2,8 @@
 
 Our API as it is deployed (one process, PostgreSQL, every answer in the log before it is sent) beside ``mlflow models
 serve`` of the same trees, which is given ready features, and a FastAPI application that does nothing. Rounds are
-interleaved; quote the ratios, not the times. What a commit costs at that moment is measured in each round too.
+interleaved; quote the ratios, not the times. What a commit costs at that moment is measured in each round too, and the
+processor time of each answer, which does not depend on who else is at work on the machine.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import psutil
 import requests
 import sqlalchemy as sa
 
@@ -68,6 +71,17 @@ class ServingWorld(World):
         at = ["--host", "127.0.0.1", "--port", str(self.empty_port)]
         command = [sys.executable, "-m", "uvicorn", "bench.empty:app", *at]
         return command, clean_environment(), probes.answers(f"http://127.0.0.1:{self.empty_port}/ping"), {"cwd": ROOT}
+
+    def cpu_seconds(self, *names: str) -> float:
+        """Processor time of services so far, with the processes they have started."""
+        total = 0.0
+        for name in names:
+            leader = psutil.Process(self._running[name].pid)
+            for process in (leader, *leader.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    times = process.cpu_times()
+                    total += times.user + times.system
+        return total
 
     def train(self) -> Forecaster:
         """Publish a small chain, train a champion, serve it; the champion as it is loaded."""
@@ -168,38 +182,49 @@ def difference(world: ServingWorld, bodies: Bodies) -> float:
 
 @dataclass(frozen=True)
 class Case:
+    """``services``: whose processor time an answer takes."""
+
     system: str
     rows: int
     connections: int
     port: int
     path: str
     bodies: list[str]
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Round:
+    told: Told
+    cpu_seconds: float
 
 
 def cases(world: ServingWorld, bodies: Bodies) -> list[Case]:
     found = []
     for connections in (1, 16):
         found += [
-            Case(OURS, 1, connections, world.api_port, "/predict", bodies.ours),
-            Case(MLFLOW, 1, connections, world.peer_port, "/invocations", bodies.peer),
-            Case(EMPTY, 1, connections, world.empty_port, "/predict", bodies.ours),
+            Case(OURS, 1, connections, world.api_port, "/predict", bodies.ours, ("api", "postgres")),
+            Case(MLFLOW, 1, connections, world.peer_port, "/invocations", bodies.peer, ("peer",)),
+            Case(EMPTY, 1, connections, world.empty_port, "/predict", bodies.ours, ("empty",)),
         ]
-    found.append(Case(OURS, MANY, 1, world.api_port, "/predict", bodies.ours_many))
-    found.append(Case(MLFLOW, MANY, 1, world.peer_port, "/invocations", bodies.peer_many))
+    found.append(Case(OURS, MANY, 1, world.api_port, "/predict", bodies.ours_many, ("api", "postgres")))
+    found.append(Case(MLFLOW, MANY, 1, world.peer_port, "/invocations", bodies.peer_many, ("peer",)))
     return found
 
 
-def measured(world: ServingWorld, every: list[Case], rounds: int, seconds: float) -> Iterator[tuple[int, Told]]:
+def measured(world: ServingWorld, every: list[Case], rounds: int, seconds: float) -> Iterator[tuple[int, Round]]:
     """The place of each case with what it was answered, round by round; a short round before them is not counted."""
     for number, (k, case) in itertools.product(range(rounds + 1), enumerate(every)):
         length = seconds if number else min(1.0, seconds)
+        before = world.cpu_seconds(*case.services)
         told = run(Job(case.port, case.path, case.bodies, case.connections, length, f"bench-{number}-{k}-"))
+        used = world.cpu_seconds(*case.services) - before
         if told.failed:
             raise RuntimeError(f"{case.system}: {told.failed} requests were not answered with 200")
         if case.system == OURS:
             _check_log(world, told, case.rows)
         if number:
-            yield k, told
+            yield k, Round(told, used)
 
 
 def _check_log(world: ServingWorld, told: Told, rows: int) -> None:
@@ -227,10 +252,11 @@ def commit_ms(world: ServingWorld, seconds: float = 1.0) -> float:
     return statistics.median(times)
 
 
-def summed_up(case: Case, rounds: list[Told]) -> dict[str, Any]:
+def summed_up(case: Case, rounds: list[Round]) -> dict[str, Any]:
     """One line of the table: medians of the rounds."""
-    per_second = statistics.median(len(told.acknowledged) / told.seconds for told in rounds)
-    percentiles = [np.percentile(told.milliseconds, (50, 99)) for told in rounds]
+    per_second = statistics.median(len(one.told.acknowledged) / one.told.seconds for one in rounds)
+    percentiles = [np.percentile(one.told.milliseconds, (50, 99)) for one in rounds]
+    answered = sum(len(one.told.acknowledged) for one in rounds)
     p50, p99 = np.median(percentiles, axis=0)
     return {
         "system": case.system,
@@ -240,12 +266,14 @@ def summed_up(case: Case, rounds: list[Told]) -> dict[str, Any]:
         "rows_per_second": round(per_second * case.rows, 1),
         "p50_ms": round(float(p50), 3),
         "p99_ms": round(float(p99), 3),
-        "requests": sum(len(told.acknowledged) for told in rounds),
+        "cpu_ms": round(sum(one.cpu_seconds for one in rounds) / answered * 1000, 3),
+        "requests": answered,
     }
 
 
 def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Ours as multiples of MLflow's requests per second and of the empty POST's median time."""
+    """Ours as multiples of MLflow's requests per second and of the empty POST's median time; and how many times our
+    processor time, PostgreSQL's included, MLflow takes for a request."""
     of = {(row["system"], row["rows"], row["connections"]): row for row in rows}
     found = []
     for (system, size, connections), row in of.items():
@@ -254,11 +282,13 @@ def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         peer, empty = of[MLFLOW, size, connections], of.get((EMPTY, size, connections))
         times = row["requests_per_second"] / peer["requests_per_second"]
         p50 = row["p50_ms"] / empty["p50_ms"] if empty else None
+        cpu = peer["cpu_ms"] / row["cpu_ms"]
         found.append(
             {
                 "rows": size,
                 "connections": connections,
                 "times_mlflow": round(times, 2),
+                "mlflow_cpu_times": round(cpu, 2),
                 "p50_of_empty": round(p50, 2) if p50 else None,
             }
         )
@@ -277,7 +307,7 @@ def measure(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
             bodies = made_bodies(found)
             off = difference(world, bodies)
             every = cases(world, bodies)
-            told: list[list[Told]] = [[] for _ in every]
+            told: list[list[Round]] = [[] for _ in every]
             commits = [commit_ms(world)]
             for k, one in measured(world, every, rounds, seconds):
                 told[k].append(one)
@@ -308,10 +338,10 @@ def main(arguments: list[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="control-room-serving-") as folder:
         found = measure(Path(folder), asked.rounds, asked.seconds)
-    print(f"{'':22}{'rows':>6}{'conns':>6}{'req/s':>9}{'rows/s':>10}{'p50 ms':>9}{'p99 ms':>9}")
+    print(f"{'':22}{'rows':>6}{'conns':>6}{'req/s':>9}{'rows/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'cpu ms':>9}")
     for row in found["rows"]:
         figures = f"{row['requests_per_second']:>9,.0f}{row['rows_per_second']:>10,.0f}"
-        figures += f"{row['p50_ms']:>9.2f}{row['p99_ms']:>9.2f}"
+        figures += f"{row['p50_ms']:>9.2f}{row['p99_ms']:>9.2f}{row['cpu_ms']:>9.2f}"
         print(f"{row['system']:22}{row['rows']:>6}{row['connections']:>6}{figures}")
     for row in [*found["ratios"], found["facts"]]:
         print(json.dumps(row))

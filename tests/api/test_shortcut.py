@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import inspect
 import json
@@ -156,3 +157,16 @@ def test_a_short_way_that_answers_something_else_is_not_taken(served, monkeypatc
     assert "the long way" in caplog.text
     monkeypatch.setattr(Quick, "difference", lambda self: 1 / 0)
     assert quick_for(served.services.champion.current.forecaster) is None
+
+
+def test_a_chain_too_large_for_the_table_is_answered_the_long_way(served, row, monkeypatch, caplog):
+    monkeypatch.setattr("api.loading.QUICK_ROWS", 10)
+    loaded = served.services.champion.current
+    with caplog.at_level(logging.WARNING, "api.champion"):
+        assert quick_for(loaded.forecaster) is None
+    assert "too much memory" in caplog.text
+    expected = answered(served.post("/predict", json=row))
+    monkeypatch.setattr(served.services.champion, "current", dataclasses.replace(loaded, quick=None))
+    found = answered(served.post("/predict", json=row))
+    assert found["prediction"] == pytest.approx(expected["prediction"], abs=1e-3)
+    assert {**found, "prediction": 0, "interval": 0} == {**expected, "prediction": 0, "interval": 0}

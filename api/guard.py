@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,7 +21,11 @@ from ml.settings import Settings
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-ALWAYS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
+ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
 
 
 class Guard:
@@ -105,7 +109,8 @@ def _refused(request_id: str, **parts: Any) -> Response:
 
 
 def _mark(message: Message, request_id: str) -> None:
-    headers = MutableHeaders(scope=message)
-    headers["X-Request-ID"] = request_id
-    for name, value in ALWAYS.items():
-        headers.setdefault(name, value)
+    """On the bare list: this is done for every answer."""
+    headers = [pair for pair in message["headers"] if pair[0] != b"x-request-id"]
+    there = {name for name, _ in headers}
+    headers += [pair for pair in ALWAYS if pair[0] not in there]
+    message["headers"] = [*headers, (b"x-request-id", request_id.encode())]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -18,12 +20,16 @@ from ml.cleaning import step
 from ml.errors import BundleDamaged
 from ml.features import WINDOWS
 from ml.forecasting import Forecaster
+from ml.quick import Quick
 from ml.records import ModelInfo, ModelRef
 from ml.registry import Registry
 from ml.store import Store
 
 GOLDEN_TOLERANCE = 1e-3  # units; other builds of the same trees differ by at most 5e-4
 KEPT_BUNDLES = 5
+QUICK_ROWS = 500_000  # series times periods: some 100 MB to keep, and three times that while it is made
+
+log = logging.getLogger("api.champion")
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,12 @@ class Loaded:
     data_version: str
     parity: float
     since: dt.datetime
+    quick: Quick | None = None
+
+    @cached_property
+    def named(self) -> dict[str, Any]:
+        """The model as answers name it."""
+        return self.ref.model_dump()
 
     @cached_property
     def stores(self) -> frozenset[str]:
@@ -81,7 +93,7 @@ class Loader:
         # The first forecast prepares the history of every series: here, not in somebody's request.
         forecaster.forecast(forecaster.next_days([], [], 1).head(1))
         ref = ModelRef(name=info.name, version=info.version, alias=alias, run_id=info.run_id)
-        return Loaded(ref, info, forecaster, data_version, parity, dt.datetime.now(dt.UTC))
+        return Loaded(ref, info, forecaster, data_version, parity, dt.datetime.now(dt.UTC), quick_for(forecaster))
 
     def _bundle(self, version: str) -> Bundle:
         folder = self.folder / version
@@ -122,6 +134,24 @@ def _refuse_far(parity: float, version: str) -> None:
             f"Version {version} answers its golden rows {parity:.3g} units off (at most {GOLDEN_TOLERANCE:g}).",
             version=version,
         )
+
+
+def quick_for(forecaster: Forecaster) -> Quick | None:
+    """The short way for usual rows; None, with the reason in the log, where it would not give the same answers."""
+    rows = forecaster.catalog().height * forecaster.horizon
+    if rows > QUICK_ROWS:
+        log.warning("usual rows are answered the long way: a table of %s rows would take too much memory", f"{rows:,}")
+        return None
+    try:
+        quick = Quick(forecaster)
+        off = quick.difference()
+    except Exception:  # it saves time and nothing else: without it rows are answered as all others are
+        log.exception("usual rows are answered the long way")
+        return None
+    if not off <= 1:
+        log.warning("usual rows are answered the long way: the short one is %.3g times the tolerance off", off)
+        return None
+    return quick
 
 
 def _is_newer(bundle: Bundle, published: Published) -> bool:

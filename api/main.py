@@ -32,6 +32,7 @@ from api.routes import (
     webhooks,
 )
 from api.services import Services
+from api.shortcut import Shortcut
 from ml.records import NewJudgement
 from ml.settings import Settings, load_settings
 
@@ -76,8 +77,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         services.stop()
 
     app = FastAPI(title="Sales control room", version=__version__, lifespan=lifespan, redoc_url=None)
+    app.add_middleware(Shortcut)
     app.add_middleware(IdempotencyKeys)
-    app.add_middleware(Guard, settings=chosen)
+    app.add_middleware(Guard, settings=chosen)  # the last one added is the first one asked
     errors.install(app)
     for module in ROUTERS:
         app.include_router(module.router)

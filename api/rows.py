@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -77,7 +78,7 @@ class Form:
             last_date=loaded.last_date,
         )
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return (*CONTRACT, *self.numbers, *self.texts)
 

@@ -1,8 +1,10 @@
 """Rows in, logged answers out: forecasts of several requests at once, in the log before anyone sees them.
 
-A forecast of one row and of fifty cost nearly the same, and so do their commits. Small requests that wait at the same
-moment are therefore forecast as one frame and written in one statement, by one thread; nobody is made to wait for
-more to come. Large requests, and dates outside the horizon, go their own way so that they delay nobody.
+Requests that wait at the same moment are forecast together and written in one statement: their commits, and most of
+their forecasts, cost as much as those of one. Nobody is made to wait for more to come.
+
+Usual rows (see :mod:`ml.quick`) take the short way, a fraction of a millisecond. Others are forecast as a frame, on a
+thread of their own; large requests, and dates outside the horizon, go their own way so that they delay nobody.
 """
 
 from __future__ import annotations
@@ -16,19 +18,58 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import orjson
 import polars as pl
 
 from api.loading import Loaded
 from api.rows import CONTRACT, Input
+from ml.closures import NAMES
 from ml.errors import ServiceDown
-from ml.records import LEVELS, Answer, Support
+from ml.records import LEVELS
 from ml.store import Logged
 from ml.support import level
 
 SMALL = 64  # rows of one request that may share a frame with others
-AT_ONCE = 512  # rows in one shared frame
+AT_ONCE = 512  # rows that are forecast at once
 LARGE_THREADS = 2
 TYPES = {"date": pl.Date, "store": pl.String, "product": pl.String, "price": pl.Float64, "promotion": pl.Float64}
+Found = list[dict[str, Any]]
+Parts = dict[str, Any]  # an answer, as ml.records.Answer names its fields
+
+
+@dataclass(frozen=True)
+class QuickRows:
+    """Usual rows with their positions."""
+
+    inputs: Sequence[Input]
+    places: np.ndarray
+
+    @property
+    def height(self) -> int:
+        return len(self.inputs)
+
+    @staticmethod
+    def forecast(loaded: Loaded, parts: Sequence[QuickRows]) -> Found:
+        assert loaded.quick is not None
+        rows = [row for part in parts for row in part.inputs]
+        return loaded.quick.forecast(rows, np.concatenate([part.places for part in parts]))
+
+
+@dataclass(frozen=True)
+class FrameRows:
+    """Any rows."""
+
+    frame: pl.DataFrame
+
+    @property
+    def height(self) -> int:
+        return self.frame.height
+
+    @staticmethod
+    def forecast(loaded: Loaded, parts: Sequence[FrameRows]) -> Found:
+        rows = parts[0].frame if len(parts) == 1 else pl.concat([part.frame for part in parts], how="diagonal")
+        return loaded.forecaster.forecast(rows).rows(named=True)
 
 
 @dataclass(frozen=True)
@@ -36,47 +77,30 @@ class Work:
     """One request: rows for one model, and who waits for the answers."""
 
     loaded: Loaded
-    rows: pl.DataFrame
+    rows: QuickRows | FrameRows
     source: str
     request_id: str
-    done: Future[list[Answer]] = field(default_factory=Future)
+    done: Future[list[Parts]] = field(default_factory=Future)
 
 
-class Scorer:
-    """Forecasts and logs. Raises what the model or the log raise; nothing is answered that is not in the log.
+class Line:
+    """A thread that settles what waits for it, as much of it at once as belongs together."""
 
-    ``log`` writes rows down, durably, before it returns; ``logged`` is told of which version and how many they were.
-    """
-
-    def __init__(
-        self, log: Callable[[Sequence[Logged]], None], logged: Callable[[str, int], None] = lambda version, rows: None
-    ) -> None:
-        self._log, self._logged = log, logged
+    def __init__(self, settle: Callable[[list[Work]], None], name: str) -> None:
+        self._settle = settle
         self._waiting: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
-        self._large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="large")
-        self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.put = self._waiting.put
+        self.start = self._thread.start
 
     def stop(self) -> None:
         self._waiting.put(None)
         self._thread.join(timeout=10)
-        self._large.shutdown()
-
-    async def score(self, loaded: Loaded, rows: pl.DataFrame, source: str, request_id: str) -> list[Answer]:
-        """Answers in the order of the rows, each of them in the log."""
-        work = Work(loaded, rows, source, request_id)
-        if rows.height <= SMALL and _usual(work):
-            self._waiting.put(work)
-        else:
-            self._large.submit(self._taken, [work])
-        return await asyncio.wrap_future(work.done)
 
     def _run(self) -> None:
         while (first := self._waiting.get()) is not None:
             group, following = self._gathered(first)
-            self._taken(group)
+            self._settle(group)
             if following is not None:
                 self._waiting.put(following)
         self._refuse_waiting()
@@ -98,6 +122,60 @@ class Scorer:
             rows += other.rows.height
         return group, None
 
+    def _refuse_waiting(self) -> None:
+        while not self._waiting.empty():
+            if (work := self._waiting.get()) is not None:
+                work.done.set_exception(ServiceDown("api", "it is being stopped"))
+
+
+class Scorer:
+    """Forecasts and logs. Raises what the model or the log raise; nothing is answered that is not in the log.
+
+    ``log`` writes rows down, durably, before it returns; ``logged`` is told of which version and how many they were.
+    """
+
+    def __init__(
+        self, log: Callable[[Sequence[Logged]], None], logged: Callable[[str, int], None] = lambda version, rows: None
+    ) -> None:
+        self._log, self._logged = log, logged
+        self._quick, self._frames = Line(self._taken, "quick"), Line(self._taken, "scorer")
+        self._large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="large")
+
+    def start(self) -> None:
+        self._quick.start()
+        self._frames.start()
+
+    def stop(self) -> None:
+        self._quick.stop()
+        self._frames.stop()
+        self._large.shutdown()
+
+    async def score(self, loaded: Loaded, inputs: Sequence[Input], source: str, request_id: str) -> list[Parts]:
+        """Answers in the order of the rows, each of them in the log."""
+        places = loaded.quick.places(inputs) if loaded.quick else None
+        if places is not None:
+            return await self.score_quick(loaded, inputs, places, source, request_id)
+        return await self._scored(Work(loaded, FrameRows(frame_of(loaded, inputs)), source, request_id))
+
+    async def score_quick(
+        self, loaded: Loaded, inputs: Sequence[Input], places: np.ndarray, source: str, request_id: str
+    ) -> list[Parts]:
+        """As :meth:`score`, for rows whose places are known already."""
+        return await self._scored(Work(loaded, QuickRows(inputs, places), source, request_id))
+
+    async def score_frame(self, loaded: Loaded, rows: pl.DataFrame, source: str, request_id: str) -> list[Parts]:
+        """As :meth:`score`, for rows that are a frame already."""
+        return await self._scored(Work(loaded, FrameRows(rows), source, request_id))
+
+    async def _scored(self, work: Work) -> list[Parts]:
+        if work.rows.height > SMALL or not _usual(work):
+            self._large.submit(self._taken, [work])
+        elif isinstance(work.rows, QuickRows):
+            self._quick.put(work)
+        else:
+            self._frames.put(work)
+        return await asyncio.wrap_future(work.done)
+
     def _taken(self, group: list[Work]) -> None:
         """Settle what is still waited for: a caller who has gone is not answered, and not logged."""
         if waited_for := [work for work in group if work.done.set_running_or_notify_cancel()]:
@@ -117,28 +195,27 @@ class Scorer:
         for work, found in zip(group, answers, strict=True):
             work.done.set_result(found)
 
-    def _answered(self, group: list[Work]) -> list[list[Answer]]:
-        rows = group[0].rows if len(group) == 1 else pl.concat([work.rows for work in group], how="diagonal")
-        found = group[0].loaded.forecaster.forecast(rows).rows(named=True)
+    def _answered(self, group: list[Work]) -> list[list[Parts]]:
+        loaded, rows = group[0].loaded, [work.rows for work in group]
+        found = type(rows[0]).forecast(loaded, rows)  # type: ignore[arg-type]
         now, start, parts = dt.datetime.now(dt.UTC), 0, []
         for work in group:
             part = found[start : start + work.rows.height]
-            parts.append([answer(work.loaded, row, work.request_id, now) for row in part])
+            parts.append([answer(loaded, row, work.request_id, now) for row in part])
             start += work.rows.height
         self._log([Logged(a, w.source) for w, part in zip(group, parts, strict=True) for a in part])
-        self._logged(group[0].loaded.ref.version, sum(map(len, parts)))
+        self._logged(loaded.ref.version, sum(map(len, parts)))
         return parts
-
-    def _refuse_waiting(self) -> None:
-        while not self._waiting.empty():
-            if (work := self._waiting.get()) is not None:
-                work.done.set_exception(ServiceDown("api", "it is being stopped"))
 
 
 def _usual(work: Work) -> bool:
     # Beyond the horizon and in the past features are computed for the request: such rows delay nobody else's.
+    if isinstance(work.rows, QuickRows):
+        return True
+    if NAMES[0] in work.loaded.forecaster.manifest.features:
+        return False  # the days that one request closes are not closed for another
     first, last = work.loaded.usual_dates
-    return bool(work.rows["date"].is_between(first, last).all())
+    return bool(work.rows.frame["date"].is_between(first, last).all())
 
 
 def frame_of(loaded: Loaded, rows: Sequence[Input]) -> pl.DataFrame:
@@ -150,24 +227,34 @@ def frame_of(loaded: Loaded, rows: Sequence[Input]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema)
 
 
-def answer(loaded: Loaded, row: dict[str, Any], request_id: str, created_at: dt.datetime) -> Answer:
-    """One forecast row as what is logged and sent."""
+def answer(loaded: Loaded, row: dict[str, Any], request_id: str, created_at: dt.datetime) -> Parts:
+    """One forecast row as what is logged and sent: what :meth:`ml.records.Answer.model_dump` would give.
+
+    Not an Answer: of a thousand rows, making and writing them would take as long as forecasting them.
+    """
     similar, siblings = row["similar_days"], row["similar_sibling_days"]
-    support = Support(
-        similar_days=similar, level=level(similar, siblings), similar_sibling_days=siblings, outside=row["outside"]
-    )
-    return Answer(
-        date=row["date"],
-        store=row["store"],
-        product=row["product"],
-        prediction=row["prediction"],
-        unit=loaded.forecaster.unit,
-        interval={str(share): (row[f"low_{share}"], row[f"high_{share}"]) for share in LEVELS},
-        support=support,
-        inputs={name: row[name] for name in loaded.forecaster.inputs},
-        model=loaded.ref,
-        data_version=loaded.data_version,
-        request_id=request_id,
-        created_at=created_at,
-        warnings=tuple(row["warnings"]),
-    )
+    return {
+        "date": row["date"],
+        "store": row["store"],
+        "product": row["product"],
+        "prediction": row["prediction"],
+        "unit": loaded.forecaster.unit,
+        "interval": {str(share): (row[f"low_{share}"], row[f"high_{share}"]) for share in LEVELS},
+        "support": {
+            "similar_days": similar,
+            "level": level(similar, siblings),
+            "similar_sibling_days": siblings,
+            "outside": row["outside"],
+        },
+        "inputs": {name: row[name] for name in loaded.forecaster.inputs},
+        "model": loaded.named,
+        "data_version": loaded.data_version,
+        "request_id": request_id,
+        "created_at": created_at,
+        "warnings": row["warnings"],
+    }
+
+
+def written(answers: Any) -> bytes:
+    """Answers as the JSON that is sent."""
+    return orjson.dumps(answers, option=orjson.OPT_UTC_Z)

@@ -67,7 +67,7 @@ class Spool:
         self._keep(rows)
 
     def _keep(self, rows: Sequence[Logged]) -> None:
-        lines = (orjson.dumps({"source": r.source, "answer": r.answer.model_dump(mode="json")}) for r in rows)
+        lines = (orjson.dumps({"source": row.source, "answer": row.parts}) for row in rows)
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}"
         draft = self.folder / f".{name}.new"
         try:

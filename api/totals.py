@@ -8,14 +8,15 @@ from typing import Any
 import polars as pl
 
 from api.loading import Loaded
+from api.scoring import Parts
 from ml.records import LEVELS, Answer, ForecastReply, Total
 
 KEY = ("date", "store", "product", "prediction")
 
 
-def forecast_reply(loaded: Loaded, answers: Sequence[Answer]) -> ForecastReply:
+def forecast_reply(loaded: Loaded, answers: Sequence[Parts]) -> ForecastReply:
     """The answers with their totals; those of a model without intervals of sums have only the sum."""
-    total = sum(answer.prediction for answer in answers)
+    total = sum(answer["prediction"] for answer in answers)
     whole: Total | None = None
     by_date: tuple[Total, ...] = ()
     if answers and loaded.forecaster.bundle.sums is not None:
@@ -26,15 +27,19 @@ def forecast_reply(loaded: Loaded, answers: Sequence[Answer]) -> ForecastReply:
         per_date = loaded.forecaster.totals(rows, ["date"]).iter_rows(named=True)
         by_date = tuple(_total(row, date_from=row["date"], date_to=row["date"]) for row in per_date)
     return ForecastReply(
-        predictions=tuple(answers), total=total, unit=loaded.forecaster.unit, whole=whole, by_date=by_date
+        predictions=tuple(map(Answer.model_validate, answers)),
+        total=total,
+        unit=loaded.forecaster.unit,
+        whole=whole,
+        by_date=by_date,
     )
 
 
-def _frame(answers: Sequence[Answer]) -> pl.DataFrame:
-    columns: dict[str, list[Any]] = {name: [getattr(answer, name) for answer in answers] for name in KEY}
+def _frame(answers: Sequence[Parts]) -> pl.DataFrame:
+    columns: dict[str, list[Any]] = {name: [answer[name] for answer in answers] for name in KEY}
     for level in LEVELS:
-        columns[f"low_{level}"] = [answer.interval[str(level)][0] for answer in answers]
-        columns[f"high_{level}"] = [answer.interval[str(level)][1] for answer in answers]
+        columns[f"low_{level}"] = [answer["interval"][str(level)][0] for answer in answers]
+        columns[f"high_{level}"] = [answer["interval"][str(level)][1] for answer in answers]
     return pl.DataFrame(columns)
 
 

@@ -29,6 +29,12 @@ DAY_EFFECT = "day_effect"  # of daily data, see ml.dayeffects; weeks have no wee
 OF_YEAR = ("month", "week", "year_sin", "year_cos")
 YEARLY_DAYS = 728  # of history, each week seen twice: in less, a week only tells trees how old a row is
 GROUPS = 2  # product attributes whose sales per store become features (department, category)
+PRICE_RATIOS = {
+    "r_price": "price_mean",
+    "r_price_max": "price_max",
+    "r_price_level": "price_level",
+    "r_price_last": "price_last",
+}
 CHUNK_ROWS = 2_000_000  # windows of more rows than this are computed store by store: they need 20 times the memory
 
 
@@ -369,8 +375,7 @@ def known_features(rows: pl.DataFrame, frequency: Frequency, columns: Columns, c
         named = {"weekday": date.dt.weekday(), "day": date.dt.day(), "days_left_in_month": left}
         added += [value.cast(pl.Float32).alias(name) for name, value in named.items()]
     if columns.price:
-        past = {"r_price": "mean", "r_price_max": "max", "r_price_level": "level", "r_price_last": "last"}
-        added += [(pl.col("price") / pl.col(f"price_{n}")).alias(name) for name, n in past.items()]
+        added += [(pl.col("price") / pl.col(past)).alias(name) for name, past in PRICE_RATIOS.items()]
     if columns.promotion:
         added.append(_same_promotion("mean").alias("r_same_promotion"))
         if frequency == "D":

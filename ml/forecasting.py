@@ -408,6 +408,17 @@ class Forecaster:
             full = full.with_columns(self.bundle.days.of(full).alias(DAY_EFFECT))
         return full.with_columns(_shut=closed_mask(self.columns))
 
+    def planned(self) -> pl.DataFrame:
+        """All features of every series that is sold now and each period of the horizon, where nothing else is said.
+
+        Series by series in the order of the dates, with what :meth:`_featured` adds.
+        """
+        return self._featured(self.next_days([], []).select(KEY))
+
+    @property
+    def support(self) -> SupportTable:
+        return self._support
+
     def inputs_of(self, rows: pl.DataFrame) -> dict[int, tuple[Array, Inputs]]:
         """What the model is given for rows: per block the positions of its rows and their inputs."""
         return self._by_block(self._featured(rows))
@@ -497,7 +508,7 @@ class Forecaster:
         return {
             "new_series": new,
             "ended_series": pl.col("_borrows") & ~new & (pl.col("ahead") > 0),
-            "unseen_in_training": ~self._trained_on() & ~new,
+            "unseen_in_training": ~self.trained_on() & ~new,
             "past_date": pl.col("ahead") < 1,
             "beyond_horizon": pl.col("ahead") > self.horizon,
             "closed": pl.col("closed"),
@@ -509,7 +520,7 @@ class Forecaster:
             "regressor_outside": outside.list.set_difference(pl.lit(["price", "promotion"])).list.len() > 0,
         }
 
-    def _trained_on(self) -> pl.Expr:
+    def trained_on(self) -> pl.Expr:
         """Whether the model has learned from the row's store and product, or only their newest history is known."""
         known = self.manifest.encoding.categories
         return pl.all_horizontal(pl.col(name).is_in(list(known[name])) for name in SERIES)
@@ -524,13 +535,14 @@ class Forecaster:
         return answered.select(*KEY, *self.inputs, "prediction", "low_80", "high_95").to_dicts()
 
     def check_golden(self) -> float:
-        """Largest absolute difference to the golden answers, in units; the bundle's own state must be in use."""
+        """Largest difference to the golden answers, in units, or in hundredths of an answer above 100 units, which
+        single precision knows no better; the bundle's own state must be in use."""
         if not self.bundle.golden:
             return 0.0
         golden = pl.DataFrame(self.bundle.golden, infer_schema_length=None).with_columns(pl.col("date").str.to_date())
         answered = self.forecast(golden.select(*KEY, *self.inputs))
         return max(
-            float((answered[name] - golden[name]).abs().max() or 0.0)  # type: ignore[arg-type]
+            float(((answered[name] - golden[name]).abs() / (golden[name].abs() / 100).clip(1.0)).max() or 0.0)  # type: ignore[arg-type]
             for name in ("prediction", "low_80", "high_95")
         )
 

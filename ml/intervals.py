@@ -74,16 +74,16 @@ class Curve:
 
     def slope(self, units: Array) -> Array:
         """Units that one step on the bent scale is worth at this size."""
-        return (np.clip(units, 0, None) + ADDED) ** (1 - self.power)
+        return (np.maximum(units, 0) + ADDED) ** (1 - self.power)
 
     def bent(self, units: Array) -> Array:
         """From units to the bent scale; what lies below 0 is 0."""
-        return ((np.clip(units, 0, None) + ADDED) ** self.power - ADDED**self.power) / self.power
+        return ((np.maximum(units, 0) + ADDED) ** self.power - ADDED**self.power) / self.power
 
     def units(self, bent: Array) -> Array:
         """Back again; what lies below 0 is 0."""
-        lifted = (np.clip(bent, 0, None) * self.power + ADDED**self.power) ** (1 / self.power)
-        return np.clip(lifted - ADDED, 0, None)
+        lifted = (np.maximum(bent, 0) * self.power + ADDED**self.power) ** (1 / self.power)
+        return np.maximum(lifted - ADDED, 0)
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ class Intervals:
         """Level (80, 95) -> lower and upper bound per row, in units; the lower never below 0, the forecast inside."""
         asked = [(str(level), side) for level in LEVELS for side in ("low", "high")]
         columns = self._at(asked, forecast, block)
-        found, low, high = {}, np.clip(forecast, 0, None), forecast
+        found, low, high = {}, np.maximum(forecast, 0), forecast
         for level, below, above in zip(LEVELS, columns[::2], columns[1::2], strict=True):
             low, high = np.minimum(low, below), np.maximum(high, above)  # a wider level holds the narrower ones
             found[level] = low, high
@@ -302,12 +302,12 @@ class Intervals:
     def _at(self, asked: list[tuple[str, str]], forecast: Array, block: Array) -> Array:
         """A row of sales, in units, for each level and column asked for."""
         found = np.zeros((len(asked), len(forecast)))
-        for b in np.unique(block):
+        for b in set(block.tolist()):
             mine = block == b
             # The longest block answers for one without residuals of its own.
             tables = self.blocks.get(int(b)) or self.blocks[max(self.blocks)]
             found[:, mine] = self._columns(tables, asked, forecast[mine])
-        return np.clip(found, 0, None, out=found)
+        return np.maximum(found, 0, out=found)
 
     def _columns(self, tables: dict[str, Table], asked: list[tuple[str, str]], forecast: Array) -> list[Array]:
         found, bent = [], self.curve.bent(forecast)

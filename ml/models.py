@@ -164,20 +164,27 @@ class Trees:
         return 1.0 if self.objective == "log" else 0.0
 
     def predict(self, rows: Inputs) -> Array:
-        margin = np.log(rows.level) if self.objective in LOG_LINK else np.zeros(len(rows.x))
-        raw = self.booster.inplace_predict(
+        # Without the margin of log(level): the leaves alone are small numbers, whose sum in single precision is more
+        # exact than on top of the level's logarithm, and the same for whoever else adds them up (ml.onnx_trees).
+        leaves = self.booster.inplace_predict(
             rows.x,
-            base_margin=margin.astype(np.float32),
+            base_margin=np.zeros(len(rows.x), np.float32),
             predict_type="margin",
             validate_features=False,
             missing=np.nan,
-        ).astype(np.float64)
+        )
+        return self.units(leaves, rows.level)
+
+    def units(self, leaves: Array, level: Array) -> Array:
+        """Sales in units from the sum of the leaves."""
+        raw = leaves.astype(np.float64)
         if self.objective in RATIO:
-            return np.clip(raw + 1, 0, None) * rows.level
-        ratio = np.exp(np.clip(raw, -20, 20))
+            return np.maximum(raw + 1, 0) * level
+        start = np.log(level) if self.objective in LOG_LINK else 0.0
+        ratio = np.exp(np.minimum(np.maximum(start + raw, -20), 20))
         if self.objective in LOG_LINK:
             return ratio
-        return np.clip(ratio * (1 + rows.level) - 1, 0, None) * self.smear
+        return np.maximum(ratio * (1 + level) - 1, 0) * self.smear
 
     def contributions(self, rows: Inputs) -> tuple[Array, Array]:
         """Exact TreeSHAP of the (log) ratio to the level (Lundberg et al. 2020), brought to units."""

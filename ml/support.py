@@ -41,9 +41,9 @@ class Counts:
     def between(self, group: Array, low: Array, high: Array) -> Array:
         """Periods of each group with a value in ``low..high``; group -1 has none."""
         width = len(self.values) + 1
-        first = group * width + np.searchsorted(self.values, low, side="left")
-        last = group * width + np.searchsorted(self.values, high, side="right")
-        found = self.total[np.searchsorted(self.keys, last)] - self.total[np.searchsorted(self.keys, first)]
+        first = group * width + self.values.searchsorted(low, side="left")
+        last = group * width + self.values.searchsorted(high, side="right")
+        found = self.total[self.keys.searchsorted(last)] - self.total[self.keys.searchsorted(first)]
         return np.where(group < 0, 0, found)
 
 
@@ -63,8 +63,8 @@ class SupportTable:
         promoted = pl.col("promotion") > 0 if columns.promotion else pl.lit(False)
         past = known.select(*SERIES, price.cast(pl.Float64).alias("price"), promoted.fill_null(False).alias("promoted"))
         self._past = past.group_by(*SERIES, "promoted", "price").agg(periods=pl.len()).collect()
-        self._limits = _limits(state, columns.regressors)
-        self._words = {name: state[name].drop_nulls().unique() for name in columns.text}
+        self.limits = _limits(state, columns.regressors)
+        self.words = {name: state[name].drop_nulls().unique() for name in columns.text}
 
     # -- similar periods
 
@@ -112,14 +112,34 @@ class SupportTable:
         return asked.with_columns(relative=pl.col("price") / pl.col("usual"))
 
     def _count(self, asked: pl.DataFrame, kind: str, value: str) -> Array:
-        groups, counts, unpriced = self._indexes[kind]
+        return self.within(kind, self._group(asked, kind), asked[value].to_numpy())
+
+    def _group(self, asked: pl.DataFrame, kind: str) -> Array:
+        groups = self._indexes[kind][0]
         keys = [name for name in groups.columns if name != "group"]
-        group = asked.join(groups, on=keys, how="left", maintain_order="left")["group"].fill_null(-1).to_numpy()
-        price = asked[value].to_numpy()
+        return asked.join(groups, on=keys, how="left", maintain_order="left")["group"].fill_null(-1).to_numpy()
+
+    def within(self, kind: str, group: Array, price: Array) -> Array:
+        """Periods of each group at about this price; a NaN is like any."""
+        _, counts, unpriced = self._indexes[kind]
         anything = np.isnan(price)
         low = np.where(anything, -np.inf, price / (1 + SIMILAR_PRICE))
         high = np.where(anything, np.inf, price / (1 - SIMILAR_PRICE))
         return counts.between(group, low, high) + unpriced[group]
+
+    def of_series(self, series: pl.DataFrame) -> SeriesSupport:
+        """For questions about these series only, each by its position."""
+        asked = [series.with_columns(promoted=pl.lit(promoted)) for promoted in (False, True)]
+        groups = {kind: np.stack([self._group(rows, kind) for rows in asked], axis=1) for kind in self._indexes}
+        ranges = self._with_ranges(series)
+        return SeriesSupport(
+            table=self,
+            groups=groups,
+            usual=series.join(self._usual, on=SERIES, how="left", maintain_order="left")["usual"].to_numpy(),
+            low=ranges["low"].cast(pl.Float64).to_numpy(),
+            high=ranges["high"].cast(pl.Float64).to_numpy(),
+            never=(~ranges["ever"]).fill_null(False).to_numpy(),
+        )
 
     # -- inputs outside the range seen
 
@@ -141,10 +161,9 @@ class SupportTable:
         """
         ranged = self._ranged(rows)
         masks = ranged.to_dict()
-        for name, (low, high) in self._limits.items():
-            margin = ROUNDING * max(abs(low), abs(high))
-            masks[name] = ~rows[name].cast(pl.Float64).is_between(low - margin, high + margin)
-        for name, words in self._words.items():
+        for name, (low, high) in self.limits.items():
+            masks[name] = ~rows[name].cast(pl.Float64).is_between(low, high)
+        for name, words in self.words.items():
             masks[name] = ~rows[name].is_in(words.implode())
         if not masks:
             return pl.Series("outside", [[]] * rows.height, dtype=pl.List(pl.String))
@@ -152,18 +171,54 @@ class SupportTable:
 
     def _ranged(self, rows: pl.DataFrame) -> pl.DataFrame:
         asked = rows.select(*SERIES, *(name for name in ("price", "promotion") if getattr(self.columns, name)))
-        series, product = self._ranges["series"], self._ranges["product"]
-        asked = asked.join(series, on=SERIES, how="left", maintain_order="left")
-        asked = asked.join(product, on="product", how="left", maintain_order="left", suffix="_product")
-        low, high, ever = (pl.coalesce(name, f"{name}_product") for name in ("low", "high", "ever"))
+        asked = self._with_ranges(asked)
         masks = []
         if self.columns.price:
-            price = pl.col("price").cast(pl.Float64)
-            inside = price.is_between(low * (1 - ROUNDING), high * (1 + ROUNDING))
+            inside = pl.col("price").cast(pl.Float64).is_between("low", "high")
             masks.append((~inside).alias("price"))
         if self.columns.promotion:
-            masks.append(((pl.col("promotion") > 0) & ~ever).alias("promotion"))
+            masks.append(((pl.col("promotion") > 0) & ~pl.col("ever")).alias("promotion"))
         return asked.select(masks)
+
+    def _with_ranges(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Add ``low``, ``high`` and ``ever``: what counts as inside."""
+        series, product = self._ranges["series"], self._ranges["product"]
+        rows = rows.join(series, on=SERIES, how="left", maintain_order="left")
+        rows = rows.join(product, on="product", how="left", maintain_order="left", suffix="_product")
+        low, high, ever = (pl.coalesce(name, f"{name}_product") for name in ("low", "high", "ever"))
+        return rows.with_columns(low=low * (1 - ROUNDING), high=high * (1 + ROUNDING), ever=ever)
+
+
+@dataclass(frozen=True)
+class SeriesSupport:
+    """What a :class:`SupportTable` knows of some series, asked by their position and without a frame.
+
+    ``groups``: kind of likeness -> series × (off, on promotion); ``usual``, ``low``, ``high``: prices; ``never``: no
+    promotion was seen.
+    """
+
+    table: SupportTable
+    groups: dict[str, Array]
+    usual: Array
+    low: Array
+    high: Array
+    never: Array
+
+    def similar(self, number: Array, promoted: Array, price: Array) -> tuple[Array, Array]:
+        """As :meth:`SupportTable.similar`: of the series itself, and of its siblings."""
+        on, relative = promoted.astype(np.intp), price / self.usual[number]
+        asked = {"series": price, "product": price, "store": relative, "own": relative}
+        found = {k: self.table.within(k, self.groups[k][number, on], value) for k, value in asked.items()}
+        elsewhere = found["product"] - found["series"]
+        return found["series"], np.where(elsewhere > 0, elsewhere, found["store"] - found["own"])
+
+    def price_outside(self, number: Array, price: Array) -> Array:
+        """Below the lowest or above the highest; what is not known is not outside."""
+        return (price < self.low[number]) | (price > self.high[number])
+
+    def promotion_outside(self, number: Array, promoted: Array) -> Array:
+        """On promotion where none was seen."""
+        return promoted & self.never[number]
 
 
 def words_of(flags: pl.DataFrame) -> pl.Series:
@@ -187,8 +242,14 @@ def words_of(flags: pl.DataFrame) -> pl.Series:
 
 
 def _limits(state: pl.DataFrame, names: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    known = [name for name in names if state[name].count()]
-    return {name: (float(state[name].min()), float(state[name].max())) for name in known}  # type: ignore[arg-type]
+    """The lowest and highest value that counts as seen."""
+    found = {}
+    for name in names:
+        if state[name].count():
+            low, high = float(state[name].min()), float(state[name].max())  # type: ignore[arg-type]
+            margin = ROUNDING * max(abs(low), abs(high))
+            found[name] = (low - margin, high + margin)
+    return found
 
 
 def _index(past: pl.DataFrame, keys: list[str], value: str) -> tuple[pl.DataFrame, Counts, Array]:

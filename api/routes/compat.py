@@ -21,11 +21,11 @@ from api.loading import Loaded
 from api.openapi import INFER, INVOCATIONS
 from api.reading import PREDICT_LIMIT, read_body
 from api.rows import Form, refuse_many
-from api.scoring import frame_of
+from api.scoring import Parts
 from api.services import Services
 from api.strict import parse, refuse_bad
 from ml.errors import InputError
-from ml.records import LEVELS, MODEL_NAME, Answer, RowError
+from ml.records import LEVELS, MODEL_NAME, RowError
 
 router = APIRouter(tags=["other protocols"])
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -58,7 +58,7 @@ async def invocations(request: Request, services: ServicesDep) -> dict[str, list
     loaded = services.champion.require()
     rows = invoked(parse(await read_body(request, PREDICT_LIMIT)))
     answers = await _answers(services, loaded, rows, "mlflow", request)
-    return {"predictions": [answer.prediction for answer in answers]}
+    return {"predictions": [answer["prediction"] for answer in answers]}
 
 
 def invoked(unchecked: Any) -> Table:
@@ -178,8 +178,8 @@ async def infer(request: Request, services: ServicesDep, model_name: ModelOnly) 
     rows = inferred(parse(await read_body(request, PREDICT_LIMIT)))
     answers = await _answers(services, loaded, rows, "open_inference", request)
     bounds = {f"{side}_{level}": (str(level), k) for level in LEVELS for k, side in enumerate(("low", "high"))}
-    columns = {"prediction": [answer.prediction for answer in answers]}
-    columns |= {name: [answer.interval[level][k] for answer in answers] for name, (level, k) in bounds.items()}
+    columns = {"prediction": [answer["prediction"] for answer in answers]}
+    columns |= {name: [answer["interval"][level][k] for answer in answers] for name, (level, k) in bounds.items()}
     return Inferred(
         model_name=MODEL_NAME,
         model_version=loaded.ref.version,
@@ -219,11 +219,11 @@ def _tensor(tensor: Any) -> tuple[str, list[Any]]:
 # ---------------------------------------------------------------- both
 
 
-async def _answers(services: Services, loaded: Loaded, rows: Table, source: str, request: Request) -> Sequence[Answer]:
+async def _answers(services: Services, loaded: Loaded, rows: Table, source: str, request: Request) -> Sequence[Parts]:
     refuse_many(len(rows))
     form = Form.of(loaded)
     read = [form.read(number, row) for number, row in enumerate(rows, 1)]
     if errors := [row for row in read if isinstance(row, RowError)]:
         raise RowsRefused(f"Row {errors[0].row}: {errors[0].message}", errors)
     good = [row for row in read if not isinstance(row, RowError)]
-    return await services.scorer.score(loaded, frame_of(loaded, good), source, request_id_of(request))
+    return await services.scorer.score(loaded, good, source, request_id_of(request))

@@ -38,6 +38,6 @@ async def forecast(services: ServicesDep, request_id: RequestIdDep, asked: Asked
         raise InputError("model is champion, challenger or the number of a version.", field="model")
     loaded = await loaded_model(services, asked.model)
     rows = await asyncio.to_thread(planned_rows, loaded, asked)
-    answers = await services.scorer.score(loaded, rows, "forecast", request_id)
+    answers = await services.scorer.score_frame(loaded, rows, "forecast", request_id)
     made = await asyncio.to_thread(forecast_reply, loaded, answers)
     return Response(made.model_dump_json(), media_type="application/json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -16,11 +15,11 @@ from api.loading import Loaded
 from api.openapi import PREDICT
 from api.reading import PREDICT_LIMIT, read_body
 from api.rows import Form, Input, instances
-from api.scoring import frame_of
+from api.scoring import Parts, written
 from api.services import Services
 from api.strict import parse
 from ml.errors import InputError
-from ml.records import Answer, RowError
+from ml.records import RowError
 
 router = APIRouter(tags=["predictions"])
 
@@ -58,21 +57,17 @@ async def loaded_model(services: Services, model: str) -> Loaded:
 async def _one(services: Services, loaded: Loaded, row: Input | RowError, source: str, request: Request) -> Response:
     if isinstance(row, RowError):
         raise RowsRefused(row.message, [row])
-    (answer,) = await services.scorer.score(loaded, frame_of(loaded, [row]), source, request_id_of(request))
-    return Response(answer.model_dump_json(), media_type="application/json")
+    (answer,) = await services.scorer.score(loaded, [row], source, request_id_of(request))
+    return Response(written(answer), media_type="application/json")
 
 
 async def _many(
     services: Services, loaded: Loaded, rows: list[Input | RowError], source: str, request: Request
 ) -> Response:
     good = [row for row in rows if not isinstance(row, RowError)]
-    answers: list[Answer] = []
+    answers: list[Parts] = []
     if good:
-        answers = await services.scorer.score(loaded, frame_of(loaded, good), source, request_id_of(request))
+        answers = await services.scorer.score(loaded, good, source, request_id_of(request))
     following = iter(answers)
-    parts = [_error(row) if isinstance(row, RowError) else next(following).model_dump_json() for row in rows]
-    return Response('{"predictions":[' + ",".join(parts) + "]}", media_type="application/json")
-
-
-def _error(row: RowError) -> Any:
-    return '{"error":' + row.model_dump_json() + "}"
+    parts = [{"error": row.model_dump()} if isinstance(row, RowError) else next(following) for row in rows]
+    return Response(await asyncio.to_thread(written, {"predictions": parts}), media_type="application/json")

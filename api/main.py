@@ -13,11 +13,25 @@ from pydantic import BaseModel
 from api import __version__, errors
 from api.guard import Guard
 from api.openapi import document
-from api.routes import advice, compat, data, explain, forecast, health, history, keys, models, predict, runs, uploads
+from api.routes import (
+    advice,
+    compat,
+    data,
+    explain,
+    forecast,
+    health,
+    history,
+    keys,
+    limits,
+    models,
+    predict,
+    runs,
+    uploads,
+)
 from api.services import Services
 from ml.settings import Settings, load_settings
 
-ROUTERS = (health, predict, explain, history, forecast, data, uploads, runs, models, advice, keys, compat)
+ROUTERS = (health, predict, explain, history, forecast, data, uploads, runs, models, advice, keys, limits, compat)
 BODIES: list[type[BaseModel]] = [models.Change, runs.RunRequest, uploads.Reading, keys.KeyRequest]
 
 

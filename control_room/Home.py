@@ -26,6 +26,7 @@ PAGES = {
         ("experiments", N_("Experiments"), ":material/compare_arrows:"),
         ("retrain", N_("Retrain"), ":material/model_training:"),
     ],
+    N_("Operations"): [("access", N_("API & access"), ":material/key:")],
 }
 
 

@@ -10,10 +10,15 @@ from control_room.clients.mlflow import ExperimentRun
 from control_room.live import Seen
 from control_room.session import ask_airflow, ask_api, ask_mlflow
 from ml.records import (
+    USER_ROLES,
     Advice,
+    ApiKey,
+    ChampionsPage,
     ForecastReply,
     ForecastRequest,
     Health,
+    Limits,
+    Me,
     ModelInfo,
     ModelReport,
     Progress,
@@ -22,6 +27,7 @@ from ml.records import (
     SalesPoint,
     Snapshot,
     Upload,
+    UserRole,
 )
 
 
@@ -72,6 +78,28 @@ def advice() -> Seen[Advice]:
 
 def promotions() -> Seen[tuple[Promotion, ...]]:
     return ask_api("promotions", lambda api: api.promotions(), seconds=15)
+
+
+def champions(limit: int) -> Seen[ChampionsPage]:
+    return ask_api(("champions", limit), lambda api: api.champions(limit=limit), seconds=15)
+
+
+def me() -> Seen[Me]:
+    return ask_api("me", lambda api: api.me(), seconds=30)
+
+
+def may(role: UserRole) -> bool:
+    """Whether the caller may do what a role may, as far as is known; the API decides it again."""
+    caller = me().value
+    return caller is not None and USER_ROLES.index(caller.role) >= USER_ROLES.index(role)
+
+
+def keys() -> Seen[tuple[ApiKey, ...]]:
+    return ask_api("keys", lambda api: api.keys(), seconds=10)
+
+
+def limits() -> Seen[Limits]:
+    return ask_api("limits", lambda api: api.limits(), seconds=60)
 
 
 def runs(dag_id: str) -> Seen[tuple[Run, ...]]:

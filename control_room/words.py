@@ -162,6 +162,18 @@ ACTIONS = {
     "reject": N_("rejected"),
     "retire": N_("files given up"),
 }
+USER_ROLE_NAMES = {
+    "viewer": N_("viewer"),
+    "planner": N_("planner"),
+    "analyst": N_("analyst"),
+    "manager": N_("manager"),
+    "admin": N_("administrator"),
+}
+KEY_STATES = {
+    "valid": (":material/check_circle:", N_("valid"), "green"),
+    "ended": (":material/timer_off:", N_("ended"), "gray"),
+    "revoked": (":material/key_off:", N_("revoked"), "red"),
+}
 UNITS = {"units/day": N_("units/day"), "units/week": N_("units/week"), "units": N_("units")}
 
 

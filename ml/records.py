@@ -753,6 +753,18 @@ class NewApiKey(Record):
     key: ApiKey
 
 
+class Limits(Record):
+    """What the API takes at most. ``requests_per_minute``: of one key; 0: no limit."""
+
+    requests_per_minute: int
+    upload_mb: int
+    predict_rows: int
+    predict_mb: int
+    forecast_rows: int
+    explain_rows: int
+    history_rows: int
+
+
 class Me(Record):
     """Who the API takes the caller for; ``key_id`` is None for this machine and for the console's own key."""
 

@@ -23,6 +23,7 @@ from ml.records import (
     Health,
     HistoryItem,
     HistoryPage,
+    Limits,
     Mapping,
     Me,
     ModelInfo,
@@ -217,7 +218,10 @@ class ApiClient:
         query = _given({"cursor": cursor, "limit": limit})
         return _record(ChampionsPage, self._json("GET", "/v1/champions", params=query))
 
-    # ---------------------------------------------------------------- keys
+    # ---------------------------------------------------------------- access
+
+    def limits(self) -> Limits:
+        return _record(Limits, self._json("GET", "/v1/limits"))
 
     def me(self) -> Me:
         """Who the API takes this console for."""

@@ -28,7 +28,6 @@ from ml.settings import Settings
 from ml.sidetable import check_attributes
 
 HOME = Path(__file__).resolve().parents[2] / "control_room" / "Home.py"
-PAGES = ("upload", "predict", "history", "experiments", "retrain")
 NOW = dt.datetime.now(dt.UTC)
 TODAY = NOW.date()
 DAY, MINUTE = dt.timedelta(days=1), dt.timedelta(minutes=1)
@@ -226,6 +225,8 @@ class World:
     champion: str = "7"
     advice: r.Advice | None = None
     problem: ControlRoomError | None = None
+    role: r.UserRole = "admin"
+    keys: list[r.ApiKey] = field(default_factory=list)
 
     def full(self) -> World:
         self.uploads = {
@@ -244,6 +245,12 @@ class World:
                         actor="retrain_sales_model", reason="better by 6.1 %", decision=decision("better")),
             r.Promotion(promotion_id=1, at=NOW - DAY * 40, action="promote", version="6", previous=None,
                         actor="retrain_sales_model", reason="first model"),
+        ]  # fmt: skip
+        self.keys = [
+            r.ApiKey(key_id="0a1b2c3d4e5f", name="=Cash registers", role="planner", created_at=NOW - DAY,
+                     created_by="console", expires_at=NOW + DAY * 30, last_used_at=NOW - MINUTE),
+            r.ApiKey(key_id="aaaaaaaaaaaa", name="Old report", role="viewer", created_at=NOW - DAY * 90,
+                     created_by="console", expires_at=NOW - DAY),
         ]  # fmt: skip
         return self
 
@@ -468,6 +475,44 @@ class FakeApi:
     def promotions(self) -> tuple[r.Promotion, ...]:
         self.world.asked("api", "promotions")
         return tuple(self.world.promotions)
+
+    def champions(self, cursor: str | None = None, limit: int = 100) -> r.ChampionsPage:
+        self.world.asked("api", "champions")
+        moves = sorted(self.world.promotions, key=lambda move: move.at)
+        ends = [*(move.at for move in moves[1:]), None][: len(moves)]
+        reigns = [
+            r.Reign(since=move.at, until=end, gain=move.decision.gain if move.decision else None,
+                    **move.model_dump(include={"promotion_id", "version", "action", "previous", "actor", "reason"}))
+            for move, end in zip(moves, ends, strict=True)
+        ]  # fmt: skip
+        return r.ChampionsPage(items=tuple(reversed(reigns)), next_cursor=None)
+
+    def me(self) -> r.Me:
+        self.world.asked("api", "me")
+        return r.Me(name="this machine", role=self.world.role)
+
+    def keys(self) -> tuple[r.ApiKey, ...]:
+        self.world.asked("api", "keys")
+        assert self.world.role == "admin"
+        return tuple(self.world.keys)
+
+    def make_key(self, name: str, role: r.UserRole, days: int | None = None) -> r.NewApiKey:
+        self.world.asked("api", f"make_key {name} {role} {days}")
+        ends = NOW + DAY * days if days else None
+        made = r.ApiKey(key_id="bbbbbbbbbbbb", name=name, role=role, created_at=NOW, created_by="me", expires_at=ends)
+        self.world.keys.insert(0, made)
+        return r.NewApiKey(secret="scr_bbbbbbbbbbbb_the-secret", key=made)
+
+    def revoke_key(self, key_id: str) -> r.ApiKey:
+        self.world.asked("api", f"revoke_key {key_id}")
+        revoked = {"revoked_at": NOW, "revoked_by": "me"}
+        self.world.keys = [k.model_copy(update=revoked) if k.key_id == key_id else k for k in self.world.keys]
+        return next(key for key in self.world.keys if key.key_id == key_id)
+
+    def limits(self) -> r.Limits:
+        self.world.asked("api", "limits")
+        return r.Limits(requests_per_minute=6_000, upload_mb=512, predict_rows=5_000, predict_mb=16,
+                        forecast_rows=20_000, explain_rows=500, history_rows=1_000)  # fmt: skip
 
 
 def history_item(index: int) -> r.HistoryItem:

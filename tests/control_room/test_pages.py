@@ -10,7 +10,7 @@ from control_room import session
 from ml.errors import InputError
 from ml.records import ETL_DAG, RETRAIN_DAG, Choice, DataCheck, Progress
 
-ALL = ("", "upload", "predict", "history", "experiments", "retrain")
+ALL = ("", "upload", "predict", "history", "experiments", "retrain", "access")
 LANGUAGES = ("en", "es")
 both = pytest.mark.parametrize("language", LANGUAGES)
 every = pytest.mark.parametrize("page", ALL)
@@ -28,6 +28,7 @@ OPENINGS = {
     "history": ("The newest prediction was asked", "La última predicción se pidió"),
     "experiments": ("too close to call", "demasiado igualado para decidir"),
     "retrain": ("No retraining is running", "No hay ningún reentrenamiento en marcha"),
+    "access": ("; 1 key of a program is valid.", "; es válida 1 clave de programa."),
 }
 EMPTY_OPENINGS = {
     "": ("No model serves forecasts yet", "Aún no hay ningún modelo que dé pronósticos"),
@@ -36,6 +37,7 @@ EMPTY_OPENINGS = {
     "history": ("No prediction has been asked yet", "Aún no se ha pedido ninguna predicción"),
     "experiments": ("No model has been trained yet", "Aún no se ha entrenado ningún modelo"),
     "retrain": ("There is no data to learn from yet", "Aún no hay datos de los que aprender"),
+    "access": ("no key for a program is valid now", "no hay ninguna clave de programa válida"),
 }
 DOWN_OPENINGS = {
     "": ("The API does not answer", "La API no responde"),
@@ -44,6 +46,7 @@ DOWN_OPENINGS = {
     "history": ("The predictions cannot be read now", "Las predicciones no se pueden leer ahora"),
     "experiments": ("It cannot be said now how", "Ahora no se puede decir cómo"),
     "retrain": ("No run can be started now", "Ahora no se puede iniciar ninguna ejecución"),
+    "access": ("so no program can call it now", "ningún programa puede llamarla"),
 }
 
 
@@ -63,7 +66,7 @@ def test_normal(console, page, language):
 @both
 @every
 def test_empty(console, world, page, language):
-    world.empty, world.uploads, world.runs, world.promotions = True, {}, {}, []
+    world.empty, world.uploads, world.runs, world.promotions, world.keys = True, {}, {}, [], []
     app = console(page, language)
     assert not app.exception
     assert opens_with(app, EMPTY_OPENINGS, page, language)
@@ -91,7 +94,8 @@ def test_down_keeps_what_was_known(console, world, page, said):
     assert not app.exception
     after = said(app)
     assert "Last known state" in after
-    numbers = {"": "17.9%", "upload": "ventas-2026.csv", "predict": "S03", "history": "Page 1", "experiments": "+0.8%"}
+    numbers = {"": "17.9%", "upload": "ventas-2026.csv", "predict": "S03", "history": "Page 1", "experiments": "+0.8%",
+               "access": "Cash registers"}  # fmt: skip
     known = numbers.get(page, "Retraining")
     everything = after + str(
         [frame.value.to_dict() for frame in app.dataframe] + [t.value.to_dict() for t in app.table]
@@ -519,3 +523,66 @@ def test_etl_by_hand(console, world):
     next(s for s in app.selectbox if s.label == "Take the data from").set_value("demo_next_week")
     next(b for b in app.button if b.label == "Start the ETL").click().run()
     assert ("airflow", f"start {ETL_DAG} {{'source': 'demo_next_week'}}") in world.calls
+
+
+# ---------------------------------------------------------------- API and access
+
+
+def test_a_key_is_shown_once(console, world, said):
+    app = console("access")
+    app.text_input(key="key-name").set_value(" Cash registers ")
+    app.selectbox(key="key-role").set_value("planner")
+    app.selectbox(key="key-days").set_value(90)
+    next(b for b in app.button if b.label == "Make a key").click().run()
+    assert ("api", "make_key Cash registers planner 90") in world.calls
+    assert [block.value for block in app.code].count("scr_bbbbbbbbbbbb_the-secret") == 1
+    app.button(key="key-copied").click().run()
+    assert "the-secret" not in said(app) + "".join(block.value for block in app.code)
+    assert "; 2 keys of programs are valid." in lead(app)
+
+
+def test_a_key_needs_a_name(console, world):
+    app = console("access")
+    next(b for b in app.button if b.label == "Make a key").click().run()
+    assert "Give the key the name" in app.error[0].value
+    assert not any("make_key" in what for _, what in world.calls)
+
+
+def test_only_valid_keys_can_be_revoked_and_only_after_a_yes(console, world):
+    app = console("access")
+    box = app.selectbox(key="revoke-key")
+    assert box.options == ["=Cash registers · 0a1b2c3d4e5f"]
+    assert not any("revoke" in what for _, what in world.calls)
+    app.button(key="revoke-now").click().run()
+    assert ("api", "revoke_key 0a1b2c3d4e5f") in world.calls
+    assert not [s for s in app.selectbox if s.key == "revoke-key"]
+    assert "no key for a program is valid now" in lead(app)
+
+
+@pytest.mark.parametrize(("language", "wanted"), [("en", "with the role manager"), ("es", "con el rol responsable")])
+def test_keys_are_for_administrators(console, world, language, wanted):
+    world.role = "manager"
+    app = console("access", language)
+    assert not app.exception
+    assert wanted in lead(app)
+    assert not [s for s in app.selectbox if s.key in ("revoke-key", "key-role")]
+    assert not any(what == "keys" for _, what in world.calls)
+
+
+def test_the_question_can_be_copied_for_excel_and_the_choice_is_in_the_address(console):
+    app = console("access")
+    app.segmented_control(key="snippet").set_value("excel").run()
+    assert any("Web.Contents" in block.value and "S03" in block.value for block in app.code)
+    assert app.query_params["snippet"] in ("excel", ["excel"])
+
+
+def test_the_audit_is_filtered_from_the_address(console, world):
+    world.promotions.append(
+        world.promotions[1].model_copy(
+            update={"promotion_id": 3, "at": dt.datetime.now(dt.UTC), "action": "rollback", "actor": "Ana"}
+        )
+    )
+    everything = console("access").dataframe[-1].value
+    assert list(everything["Who"]) == ["Ana", "retrain_sales_model", "retrain_sales_model"]
+    assert list(console("access", move="rollback").dataframe[-1].value["Who"]) == ["Ana"]
+    assert list(console("access", moved_by="retrain_sales_model").dataframe[-1].value["Version"]) == ["v7", "v6"]

@@ -26,13 +26,30 @@ from api.routes import (
     models,
     predict,
     runs,
+    scenarios,
     uploads,
 )
 from api.services import Services
+from ml.records import ScenarioPlan
 from ml.settings import Settings, load_settings
 
-ROUTERS = (health, predict, explain, history, forecast, data, uploads, runs, models, advice, keys, limits, compat)
-BODIES: list[type[BaseModel]] = [models.Change, runs.RunRequest, uploads.Reading, keys.KeyRequest]
+ROUTERS = (
+    health,
+    predict,
+    explain,
+    history,
+    forecast,
+    data,
+    uploads,
+    runs,
+    models,
+    advice,
+    keys,
+    limits,
+    scenarios,
+    compat,
+)
+BODIES: list[type[BaseModel]] = [models.Change, runs.RunRequest, uploads.Reading, keys.KeyRequest, ScenarioPlan]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -20,6 +20,7 @@ PAGES = {
     N_("Data"): [("upload", N_("Upload"), ":material/upload_file:")],
     N_("Forecasts"): [
         ("predict", N_("Predict"), ":material/online_prediction:"),
+        ("whatif", N_("What-if"), ":material/alt_route:"),
         ("history", N_("History"), ":material/history:"),
     ],
     N_("Models"): [

@@ -11,7 +11,9 @@ from control_room.live import Seen
 from control_room.session import ask_airflow, ask_api, ask_mlflow
 from ml.records import (
     USER_ROLES,
+    WHAT_IF,
     Advice,
+    Answer,
     ApiKey,
     ChampionsPage,
     ForecastReply,
@@ -21,10 +23,13 @@ from ml.records import (
     Me,
     ModelInfo,
     ModelReport,
+    PredictionInput,
     Progress,
     Promotion,
+    RowError,
     Run,
     SalesPoint,
+    Scenario,
     Snapshot,
     Upload,
     UserRole,
@@ -56,6 +61,22 @@ def standing_forecast(store: str, product: str, version: str, data_version: str)
     request = ForecastRequest(stores=(store,), products=(product,), horizon=None)
     question = ("forecast", store, product, version, data_version)
     return ask_api(question, lambda api: api.forecast(request), seconds=6 * 3600)
+
+
+def what_if(
+    rows: tuple[PredictionInput, ...], model: str, version: str, data_version: str
+) -> Seen[tuple[Answer | RowError, ...]]:
+    """Answers to what is only tried out. The same until model or data change, and asking logs them: ask once."""
+    question = ("what-if", tuple(row.model_dump_json() for row in rows), model, version, data_version)
+    return ask_api(question, lambda api: api.predict(rows, model, WHAT_IF), seconds=6 * 3600)
+
+
+def scenarios() -> Seen[tuple[Scenario, ...]]:
+    return ask_api("scenarios", lambda api: api.scenarios(), seconds=10)
+
+
+def scenario(scenario_id: str) -> Seen[Scenario]:
+    return ask_api(("scenario", scenario_id), lambda api: api.scenario(scenario_id), seconds=10)
 
 
 def models() -> Seen[tuple[ModelInfo, ...]]:

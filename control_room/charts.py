@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from control_room.i18n import amount, day, decimal_mark, gettext, group_mark, percent, reader, weekday
+from control_room.outcomes import Outcome, unsupported
 from control_room.words import MODEL_NAMES, segment, span, unit, word
 from ml.records import Answer, Evaluation, Promotion, SalesPoint, Segment
 
@@ -37,13 +38,22 @@ class Look:
     line: str
     muted: str
     text: str
+    more: tuple[str, str] = ("#7d5ba6", "#6f8f2f")  # for a fourth and a fifth line
 
 
 LIGHT = Look(
     "#33474c", "#0b6b67", "#c2621b", "rgba(11,107,103,.12)", "rgba(11,107,103,.22)", "#dfe7e5", "#849496", "#16282c"
 )
 DARK = Look(
-    "#c9d6d4", "#4cc3b2", "#f0a35e", "rgba(76,195,178,.14)", "rgba(76,195,178,.26)", "#25363a", "#8da0a0", "#e6eeec"
+    "#c9d6d4",
+    "#4cc3b2",
+    "#f0a35e",
+    "rgba(76,195,178,.14)",
+    "rgba(76,195,178,.26)",
+    "#25363a",
+    "#8da0a0",
+    "#e6eeec",
+    ("#b79ae0", "#b4cf6d"),
 )
 SYMBOLS = {
     "challenger": "diamond",
@@ -188,6 +198,52 @@ def _forecast_alt(actual: Sequence[SalesPoint], answers: Sequence[Answer]) -> st
             )
         )
     return " ".join(parts) or gettext("No data in this chart.")
+
+
+# ---------------------------------------------------------------- what if
+
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+POINTS = ("circle", "diamond", "square", "triangle-up", "x")
+
+
+def what_if_chart(outcomes: Sequence[Outcome], *, dark: bool = False) -> Chart:
+    """Units per day of the baseline and each scenario; days beyond what history shows are hatched."""
+    colours = look(dark)
+    figure = _figure(colours, height=340)
+    inks = (colours.actual, colours.model, colours.rival, *colours.more)
+    _add_hatched(figure, sorted({a.date for one in outcomes for a in one.answers if unsupported(a)}), colours)
+    for index, one in enumerate(outcomes):
+        figure.add_scatter(
+            x=[answer.date for answer in one.answers],
+            y=[answer.prediction for answer in one.answers],
+            mode="lines+markers",
+            name=one.name,
+            line={"color": inks[index], "width": 2.2, "dash": DASHES[index]},
+            marker={"size": 6, "symbol": POINTS[index]},
+            customdata=[_line(answer.date, one.name, amount(answer.prediction)) for answer in one.answers],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False}, bargap=0)
+    figure.update_xaxes(tickformat=_tick_days())
+    figure.update_yaxes(rangemode="tozero", selector={"visible": None})
+    figure.update_layout(yaxis_title=unit(outcomes[0].answers[0].unit))
+    totals = gettext("{name}: {units} in total.")
+    return Chart(figure, " ".join(totals.format(name=one.name, units=amount(one.units)) for one in outcomes))
+
+
+def _add_hatched(figure: go.Figure, days: Sequence[dt.date], colours: Look) -> None:
+    if not days:
+        return
+    hatch = {"shape": "/", "fgcolor": colours.muted, "bgcolor": "rgba(0,0,0,0)", "size": 6, "solidity": 0.25}
+    figure.add_bar(
+        x=list(days),
+        y=[1] * len(days),
+        yaxis="y2",
+        name=gettext("beyond history"),
+        marker={"color": "rgba(0,0,0,0)", "line": {"width": 0}, "pattern": hatch},
+        opacity=0.45,
+        hoverinfo="skip",
+    )
 
 
 # ---------------------------------------------------------------- champion against challenger

@@ -9,6 +9,7 @@ import pandas as pd
 
 from control_room.clients.mlflow import ExperimentRun
 from control_room.i18n import N_, gettext, number, percent
+from control_room.outcomes import Outcome, break_even
 from control_room.words import MODEL_NAMES, SUPPORT_LEVELS, TOTAL_OVER, TOTAL_SPANS, WARNINGS, driver, state, word
 from ml.records import Answer, Evaluation, Explanation, HistoryItem, Metrics, RowError, SumCoverage
 
@@ -66,6 +67,48 @@ def row_errors(rows: Sequence[RowError]) -> pd.DataFrame:
             for row in rows
         ]
     )
+
+
+# ---------------------------------------------------------------- what if
+
+Scored = Sequence[tuple[str, tuple[Outcome, ...]]]  # name of the model -> outcomes, baseline first
+
+
+def what_if(models: Scored) -> pd.DataFrame:
+    """One row per scenario and model, with what it brings beside the baseline of the same model."""
+    return pd.DataFrame([_brought(name, found[0], one) for name, found in models for one in found])
+
+
+def _brought(model: str, baseline: Outcome, one: Outcome) -> dict[str, Any]:
+    beside = one is not baseline
+    return {
+        gettext("Scenario"): one.name,
+        gettext("Model"): model,
+        gettext("Units"): one.units,
+        gettext("± units"): one.units - baseline.units if beside else None,
+        gettext("Revenue"): one.revenue,
+        gettext("± revenue"): _less(one.revenue, baseline.revenue) if beside else None,
+        gettext("Profit"): one.profit,
+        gettext("± profit"): _less(one.profit, baseline.profit) if beside else None,
+        gettext("Break-even"): break_even(baseline, one) if beside else None,
+        gettext("Promoted days"): one.promotion_days,
+        gettext("Days beyond history"): one.extrapolated,
+    }
+
+
+def _less(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
+
+
+def what_if_days(models: Scored) -> pd.DataFrame:
+    """One row per day, scenario and model."""
+    rows = [
+        {gettext("Scenario"): one.name, **_answer(answer)}
+        for _, found in models
+        for one in found
+        for answer in one.answers
+    ]
+    return pd.DataFrame(rows)
 
 
 # ---------------------------------------------------------------- history

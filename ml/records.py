@@ -17,6 +17,7 @@ RETRAIN_DAG = "retrain_sales_model"
 DEFAULT_STORE = "all"
 DEFAULT_PRODUCT = "all"
 LEVELS = (80, 95)
+WHAT_IF = "what-if"  # source of answers to what somebody only tries out: nothing is judged by them
 
 Role = Literal["date", "store", "product", "sales", "price", "promotion", "holiday"]
 ROLES: tuple[Role, ...] = ("date", "store", "product", "sales", "price", "promotion", "holiday")
@@ -658,6 +659,43 @@ class ForecastReply(Record):
     unit: str
     whole: Total | None = None
     by_date: tuple[Total, ...] = ()
+
+
+class Variant(Record):
+    """One way to plan the days of a scenario. ``days``: those with another price or promotion than usual."""
+
+    name: str = Field(min_length=1, max_length=60)
+    days: tuple[Override, ...] = Field((), max_length=364)
+
+
+class ScenarioPlan(Record):
+    """A what-if about one store and product over ``periods`` days or weeks from ``date_from``.
+
+    The first of ``variants`` is what the others are compared with. ``unit_cost`` is what one unit costs,
+    ``promotion_cost`` what a promoted day costs on top; ``discounted``: the promotion is a discount on ``price``.
+    ``model_version`` answered when it was kept.
+    """
+
+    name: str = Field(min_length=1, max_length=100)
+    store: str = Field(min_length=1, max_length=200)
+    product: str = Field(min_length=1, max_length=200)
+    date_from: dt.date
+    periods: int = Field(ge=1, le=364)
+    variants: tuple[Variant, ...] = Field(min_length=2, max_length=5)
+    unit_cost: float | None = Field(None, ge=0, le=1e9)
+    promotion_cost: float | None = Field(None, ge=0, le=1e12)
+    discounted: bool = False
+    model_version: str | None = Field(None, max_length=20)
+
+
+class Scenario(Record):
+    """A what-if that was kept; it is asked anew each time it is opened."""
+
+    scenario_id: str
+    created_at: dt.datetime
+    created_by: str
+    updated_at: dt.datetime
+    plan: ScenarioPlan
 
 
 # ---------------------------------------------------------------- services and runs

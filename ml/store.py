@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from ml.errors import BundleDamaged, Conflict, InputError, NotFound, ServiceDown
 from ml.records import (
+    WHAT_IF,
     Answer,
     ChampionsPage,
     Decision,
@@ -42,7 +43,7 @@ from ml.records import (
     UploadStatus,
 )
 
-HEAD = "0003"  # newest revision in ml/migrations/versions; a test compares
+HEAD = "0006"  # newest revision in ml/migrations/versions; a test compares
 VERSION_TABLE = "control_room_revision"  # not Alembic's default: Airflow and MLflow use that one
 MIGRATION_LOCK = 7_270_001
 PROMOTION_LOCK = 7_270_002
@@ -345,14 +346,19 @@ class Store:
         """Errors of a model's predictions whose day has come: per date ``error, sold`` (sums, in units) and ``rows``.
 
         Of several predictions for one store, product and date the last counts; none that was made for a day whose
-        sales were known already or lay beyond the horizon that a backtest judges. The newest ``days`` dates.
+        sales were known already or lay beyond the horizon that a backtest judges, none that was only tried out. The
+        newest ``days`` dates.
         """
         p, a = predictions.c, actuals.c
         key = ("date", "store", "product")
         made = (
             sa.select(p.date, p.store, p.product, p.prediction)
             .distinct(*(p[name] for name in key))
-            .where(p.model_version == version, *(~p.warnings.contains([w]) for w in ("past_date", "beyond_horizon")))
+            .where(
+                p.model_version == version,
+                p.source != WHAT_IF,
+                *(~p.warnings.contains([w]) for w in ("past_date", "beyond_horizon")),
+            )
             .order_by(*(p[name] for name in key), p.prediction_id.desc())
             .subquery()
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Mapping as MappingType
+from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 import requests
@@ -37,6 +38,8 @@ from ml.records import (
     RowError,
     Run,
     SalesPoint,
+    Scenario,
+    ScenarioPlan,
     SeriesInfo,
     Snapshot,
     Upload,
@@ -105,10 +108,12 @@ class ApiClient:
 
     # ---------------------------------------------------------------- predictions
 
-    def predict(self, rows: list[PredictionInput], model: str = "champion") -> tuple[Answer | RowError, ...]:
+    def predict(
+        self, rows: Sequence[PredictionInput], model: str = "champion", source: str = "console"
+    ) -> tuple[Answer | RowError, ...]:
         """One answer or error per row, in the order of the rows."""
         body = {"instances": [prediction_body(row) for row in rows]}
-        reply = self._json("POST", "/predict", params={"model": model, "source": "console"}, json=body)
+        reply = self._json("POST", "/predict", params={"model": model, "source": source}, json=body, seconds=60)
         return _answers(reply)
 
     def explain(self, rows: list[PredictionInput], model: str = "champion") -> tuple[Explanation | RowError, ...]:
@@ -143,6 +148,22 @@ class ApiClient:
     def replay(self, prediction_id: int) -> Replay:
         """A logged prediction made again as it was made; raises Retired when model or data are no longer kept."""
         return _record(Replay, self._json("POST", f"/v1/predictions/{prediction_id}/replay", seconds=60))
+
+    # ---------------------------------------------------------------- scenarios
+
+    def scenarios(self) -> tuple[Scenario, ...]:
+        return _list(Scenario, self._json("GET", "/v1/scenarios"), "items")
+
+    def scenario(self, scenario_id: str) -> Scenario:
+        return _record(Scenario, self._json("GET", f"/v1/scenarios/{_part(scenario_id)}"))
+
+    def keep_scenario(self, scenario_id: str, plan: ScenarioPlan) -> Scenario:
+        """Under an id of ours: keeping it again replaces its plan."""
+        body = plan.model_dump(mode="json", exclude_none=True)
+        return _record(Scenario, self._json("PUT", f"/v1/scenarios/{_part(scenario_id)}", json=body))
+
+    def delete_scenario(self, scenario_id: str) -> None:
+        self._ask("DELETE", f"/v1/scenarios/{_part(scenario_id)}")
 
     # ---------------------------------------------------------------- uploads
 

@@ -11,11 +11,11 @@ from control_room import address, asked, grids, parts, session, tables
 from control_room.grids import Column
 from control_room.i18n import N_, amount, date_form, gettext, moment, number, weekday
 from control_room.words import ROLE_NAMES, unit, word
-from ml.records import HistoryItem, HistoryPage
+from ml.records import WHAT_IF, HistoryItem, HistoryPage
 
 PAGE_SIZES = (50, 100, 500)
 KNOWN = {None: N_("all"), True: N_("only with actual sales"), False: N_("only without")}
-SOURCES = ("api", "console", "file", "forecast")
+SOURCES = ("api", "console", "file", "forecast", WHAT_IF)
 
 
 def lead() -> None:

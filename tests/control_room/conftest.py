@@ -227,6 +227,7 @@ class World:
     problem: ControlRoomError | None = None
     role: r.UserRole = "admin"
     keys: list[r.ApiKey] = field(default_factory=list)
+    scenarios: dict[str, r.Scenario] = field(default_factory=dict)
 
     def full(self) -> World:
         self.uploads = {
@@ -340,10 +341,40 @@ class FakeApi:
             r.SalesPoint(date=day, sales=sold(day), promotion=float(day.day % 10 == 0), price=9.99) for day in days
         )
 
-    def predict(self, rows: list[r.PredictionInput], model: str = "champion") -> Any:
-        self.world.asked("api", "predict")
+    def predict(self, rows: Any, model: str = "champion", source: str = "console") -> Any:
+        told = "predict" if source == "console" else f"predict {len(rows)} rows {model} {source}"
+        self.world.asked("api", told)
         self._needs_champion()
-        return tuple(answer(row.date, row.store or "S01", row.product or "P001") for row in rows)
+        return tuple(self._predicted(row) for row in rows)
+
+    def _predicted(self, row: r.PredictionInput) -> r.Answer:
+        """A promotion doubles sales at most; half the price is beyond history."""
+        promotion, price = row.promotion or 0.0, row.price or 9.99
+        more = {} if price > 5 else {"support": r.Support(similar_days=0, level="none")}
+        point = sold(row.date) * (1 + promotion)
+        inputs = {"price": price, "promotion": promotion, "holiday": 0}
+        return answer(row.date, row.store or "S01", row.product or "P001", prediction=point, inputs=inputs, **more)
+
+    def scenarios(self) -> tuple[r.Scenario, ...]:
+        self.world.asked("api", "scenarios")
+        return tuple(self.world.scenarios.values())
+
+    def scenario(self, scenario_id: str) -> r.Scenario:
+        self.world.asked("api", f"scenario {scenario_id}")
+        if scenario_id not in self.world.scenarios:
+            raise NotFound("There is no scenario with this id.")
+        return self.world.scenarios[scenario_id]
+
+    def keep_scenario(self, scenario_id: str, plan: r.ScenarioPlan) -> r.Scenario:
+        self.world.asked("api", f"keep {scenario_id}")
+        self.world.scenarios[scenario_id] = r.Scenario(
+            scenario_id=scenario_id, created_at=NOW, created_by="me", updated_at=NOW, plan=plan
+        )
+        return self.world.scenarios[scenario_id]
+
+    def delete_scenario(self, scenario_id: str) -> None:
+        self.world.asked("api", f"delete {scenario_id}")
+        del self.world.scenarios[scenario_id]
 
     def explain(self, rows: list[r.PredictionInput], model: str = "champion") -> Any:
         self.world.asked("api", "explain")
@@ -438,10 +469,12 @@ class FakeApi:
         if self.world.empty:
             return ()
         ages = {"8": DAY / 2, "7": DAY * 9, "6": DAY * 40}
-        return tuple(
-            model_info(version, ("champion",) if version == self.world.champion else (), age)
-            for version, age in ages.items()
-        )
+        return tuple(model_info(version, self._aliases(version), age) for version, age in ages.items())
+
+    def _aliases(self, version: str) -> tuple[str, ...]:
+        if version == self.world.champion:
+            return ("champion",)
+        return ("challenger",) if version == "8" else ()
 
     def model(self, version: str) -> r.ModelReport:
         self.world.asked("api", f"model {version}")

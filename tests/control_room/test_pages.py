@@ -8,9 +8,9 @@ import pytest
 
 from control_room import session
 from ml.errors import InputError
-from ml.records import ETL_DAG, RETRAIN_DAG, Choice, DataCheck, Progress
+from ml.records import ETL_DAG, RETRAIN_DAG, Choice, DataCheck, Progress, Scenario, ScenarioPlan, Variant
 
-ALL = ("", "upload", "predict", "history", "experiments", "retrain", "access")
+ALL = ("", "upload", "predict", "history", "experiments", "retrain", "access", "whatif")
 LANGUAGES = ("en", "es")
 both = pytest.mark.parametrize("language", LANGUAGES)
 every = pytest.mark.parametrize("page", ALL)
@@ -28,6 +28,7 @@ OPENINGS = {
     "history": ("The newest prediction was asked", "La última predicción se pidió"),
     "experiments": ("too close to call", "demasiado igualado para decidir"),
     "retrain": ("No retraining is running", "No hay ningún reentrenamiento en marcha"),
+    "whatif": ("v7 answers what-ifs", "La v7 responde a los escenarios"),
     "access": ("; 1 key of a program is valid.", "; es válida 1 clave de programa."),
 }
 EMPTY_OPENINGS = {
@@ -37,6 +38,7 @@ EMPTY_OPENINGS = {
     "history": ("No prediction has been asked yet", "Aún no se ha pedido ninguna predicción"),
     "experiments": ("No model has been trained yet", "Aún no se ha entrenado ningún modelo"),
     "retrain": ("There is no data to learn from yet", "Aún no hay datos de los que aprender"),
+    "whatif": ("train one first", "entrene uno primero"),
     "access": ("no key for a program is valid now", "no hay ninguna clave de programa válida"),
 }
 DOWN_OPENINGS = {
@@ -46,6 +48,7 @@ DOWN_OPENINGS = {
     "history": ("The predictions cannot be read now", "Las predicciones no se pueden leer ahora"),
     "experiments": ("It cannot be said now how", "Ahora no se puede decir cómo"),
     "retrain": ("No run can be started now", "Ahora no se puede iniciar ninguna ejecución"),
+    "whatif": ("No what-if can be asked now", "Ahora no se puede probar ningún escenario"),
     "access": ("so no program can call it now", "ningún programa puede llamarla"),
 }
 
@@ -95,7 +98,7 @@ def test_down_keeps_what_was_known(console, world, page, said):
     after = said(app)
     assert "Last known state" in after
     numbers = {"": "17.9%", "upload": "ventas-2026.csv", "predict": "S03", "history": "Page 1", "experiments": "+0.8%",
-               "access": "Cash registers"}  # fmt: skip
+               "access": "Cash registers", "whatif": "S03"}  # fmt: skip
     known = numbers.get(page, "Retraining")
     everything = after + str(
         [frame.value.to_dict() for frame in app.dataframe] + [t.value.to_dict() for t in app.table]
@@ -586,3 +589,106 @@ def test_the_audit_is_filtered_from_the_address(console, world):
     assert list(everything["Who"]) == ["Ana", "retrain_sales_model", "retrain_sales_model"]
     assert list(console("access", move="rollback").dataframe[-1].value["Who"]) == ["Ana"]
     assert list(console("access", moved_by="retrain_sales_model").dataframe[-1].value["Version"]) == ["v7", "v6"]
+
+
+# ---------------------------------------------------------------- what-if
+
+
+def fill(app, scenario, **values):
+    """Fill every day of one scenario and compare."""
+    for name, value in values.items():
+        app.number_input(key=f"whatif-fill-{scenario}-{name}").set_value(value)
+    app.button(key=f"whatif-fill-{scenario}-now").click().run()
+    return app.button(key="compare").click().run()
+
+
+def totals(app):
+    """The table of totals, which has one row per scenario and model."""
+    return next(frame.value for frame in app.dataframe if {"Profit", "Beneficio"} & set(frame.value.columns))
+
+
+def test_scenarios_are_compared_under_both_models_in_one_question_each(console, world):
+    app = fill(console("whatif", unit_cost="2", scenarios="2"), 1, promotion=0.2)
+    assert [what for _, what in world.calls if what.startswith("predict")] == [
+        "predict 42 rows champion what-if",
+        "predict 42 rows challenger what-if",
+    ]
+    found = totals(app)
+    assert list(found["Scenario"]) == ["Baseline", "Scenario A", "Scenario B"] * 2
+    units = found["Units"].iloc[0]
+    assert found["Units"].iloc[1] == pytest.approx(1.2 * units, rel=1e-3)
+    assert found["Profit"].iloc[0] == pytest.approx(units * (9.99 - 2), rel=1e-3)
+    assert found["± profit"].iloc[1] == pytest.approx(0.2 * units * (9.99 - 2), rel=1e-3)
+    assert found["± units"].iloc[2] == 0
+    assert "“Scenario A” would earn" in lead(app)
+    assert "(+20.0%)" in lead(app)
+
+
+@pytest.mark.parametrize(
+    ("language", "wanted"),
+    [("en", "14 planned days lie beyond what history shows"), ("es", "14 días planificados quedan fuera de lo que")],
+)
+def test_days_beyond_history_are_counted(console, language, wanted, said):
+    app = fill(console("whatif", language, unit_cost="2"), 1, price=4.0)
+    assert wanted in said(app)
+    assert list(totals(app).iloc[:, -1]) == [0, 14] * 2
+
+
+def test_edits_of_single_days_count_and_another_plan_has_to_be_asked_again(console, world):
+    app = console("whatif", unit_cost="2")
+    key = next(frame.key for frame in app.data_editor if ", 1)" in str(frame.key))
+    app.session_state[key] = {"edited_rows": {3: {"promotion": 1.0}}, "added_rows": [], "deleted_rows": []}
+    app.button(key="compare").click().run()
+    assert 0 < totals(app)["± units"].iloc[1] < 160
+    asked_before = len([what for _, what in world.calls if what.startswith("predict")])
+    app.slider(key="periods").set_value(7).run()
+    assert any("The plan has changed since" in info.value for info in app.info)
+    assert len([what for _, what in world.calls if what.startswith("predict")]) == asked_before
+
+
+def test_a_scenario_is_kept_opened_by_its_link_and_deleted(console, world):
+    app = fill(console("whatif", unit_cost="2"), 1, promotion=0.5)
+    before = lead(app)
+    app.text_input(key="whatif-name-A").set_value("Half price")
+    app.text_input(key="whatif-name").set_value("Black Friday").run()
+    app.button(key="compare").click().run()
+    app.button(key="save-new").click().run()
+    (scenario_id,) = world.scenarios
+    assert app.query_params["scenario"] in (scenario_id, [scenario_id])
+    kept = world.scenarios[scenario_id].plan
+    assert (kept.name, kept.variants[1].name, len(kept.variants[1].days)) == ("Black Friday", "Half price", 14)
+    assert kept.variants[0].days == ()
+
+    opened = console("whatif", scenario=scenario_id)
+    assert not opened.exception
+    assert lead(opened) == before.replace("Scenario A", "Half price")
+    assert opened.number_input(key="unit_cost").value == 2
+    world.champion = "6"
+    session.forget()
+    anew = console("whatif", scenario=scenario_id)
+    assert any("kept when v7 answered; these are the numbers of v6" in info.value for info in anew.info)
+    opened.button(key="delete-now").click().run()
+    assert not world.scenarios
+    assert "scenario" not in opened.query_params
+
+
+def test_a_link_to_what_is_gone_says_so(console):
+    app = console("whatif", scenario="no-such-scenario")
+    assert not app.exception
+    assert "does not exist" in app.error[0].value
+
+
+def test_viewers_keep_and_delete_nothing(console, world):
+    world.scenarios["s1234567"] = console_scenario()
+    world.role = "viewer"
+    app = fill(console("whatif"), 1, promotion=0.5)
+    keys = {button.key for button in app.button}
+    assert not keys & {"save", "save-new", "delete-now"}
+    assert "open" in keys
+
+
+def console_scenario():
+    day = dt.datetime.now(dt.UTC)
+    variants = (Variant(name="Baseline"), Variant(name="A"))
+    plan = ScenarioPlan(name="=1+1", store="S01", product="P001", date_from=day.date(), periods=3, variants=variants)
+    return Scenario(scenario_id="s1234567", created_at=day, created_by="me", updated_at=day, plan=plan)

@@ -14,6 +14,7 @@ from api import __version__, errors
 from api.guard import Guard
 from api.openapi import document
 from api.routes import (
+    accuracy,
     advice,
     compat,
     data,
@@ -47,6 +48,7 @@ ROUTERS = (
     keys,
     limits,
     scenarios,
+    accuracy,
     compat,
 )
 BODIES: list[type[BaseModel]] = [models.Change, runs.RunRequest, uploads.Reading, keys.KeyRequest, ScenarioPlan]

@@ -22,6 +22,7 @@ PAGES = {
         ("predict", N_("Predict"), ":material/online_prediction:"),
         ("whatif", N_("What-if"), ":material/alt_route:"),
         ("history", N_("History"), ":material/history:"),
+        ("accuracy", N_("Accuracy"), ":material/target:"),
     ],
     N_("Models"): [
         ("experiments", N_("Experiments"), ":material/compare_arrows:"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
+from typing import Any
 
 from control_room import words
 from control_room.clients.api import Catalog
@@ -12,6 +14,7 @@ from control_room.session import ask_airflow, ask_api, ask_mlflow
 from ml.records import (
     USER_ROLES,
     WHAT_IF,
+    Accuracy,
     Advice,
     Answer,
     ApiKey,
@@ -69,6 +72,11 @@ def what_if(
     """Answers to what is only tried out. The same until model or data change, and asking logs them: ask once."""
     question = ("what-if", tuple(row.model_dump_json() for row in rows), model, version, data_version)
     return ask_api(question, lambda api: api.predict(rows, model, WHAT_IF), seconds=6 * 3600)
+
+
+def accuracy(by: str, filters: Mapping[str, Any]) -> Seen[Accuracy]:
+    question = ("accuracy", by, tuple(sorted((name, str(value)) for name, value in filters.items())))
+    return ask_api(question, lambda api: api.accuracy(by, filters), seconds=60)
 
 
 def scenarios() -> Seen[tuple[Scenario, ...]]:

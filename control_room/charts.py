@@ -7,15 +7,15 @@ brings a sentence that says the same in words.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
 from control_room.i18n import amount, day, decimal_mark, gettext, group_mark, percent, reader, weekday
 from control_room.outcomes import Outcome, unsupported
-from control_room.words import MODEL_NAMES, segment, span, unit, word
-from ml.records import Answer, Evaluation, Promotion, SalesPoint, Segment
+from control_room.words import MODEL_NAMES, segment, segment_name, span, unit, word
+from ml.records import Accuracy, AccuracyRow, Answer, Evaluation, Promotion, SalesPoint, Segment
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ SYMBOLS = {
     "seasonal_naive": "x-thin-open",
     "moving_average": "line-ns-open",
     "linear": "triangle-up-open",
+    "model": "circle",
 }
 
 
@@ -325,7 +326,7 @@ def _add_spans(figure: go.Figure, names: list[str], values: dict[str, list[float
 
 
 def _model_colour(model: str, colours: Look) -> str:
-    return {"challenger": colours.rival, "champion": colours.model}.get(model, colours.muted)
+    return {"challenger": colours.rival, "champion": colours.model, "model": colours.model}.get(model, colours.muted)
 
 
 def _dots_alt(names: list[str], values: dict[str, list[float | None]]) -> str:
@@ -334,6 +335,65 @@ def _dots_alt(names: list[str], values: dict[str, list[float | None]]) -> str:
         shares = ", ".join(f"{word(MODEL_NAMES, model)} {percent(row[index])}" for model, row in values.items())
         parts.append(f"{name}: {shares}.")
     return " ".join(parts) or gettext("No data in this chart.")
+
+
+# ---------------------------------------------------------------- accuracy
+
+MOST_DOTS = 20
+TARGETS = {"80": 0.8, "95": 0.95, "bias": 0.0}
+
+
+def accuracy_chart(rows: Sequence[AccuracyRow], measure: str, title: str, *, dark: bool = False) -> Chart:
+    """One measure per predicted day; of the error also that of seasonal naive, of the others where they should be."""
+    colours = look(dark)
+    figure = _figure(colours, height=300)
+    days = [dt.date.fromisoformat(str(row.key)) for row in rows]
+    mine = [row.coverage.get(measure) if measure in ("80", "95") else getattr(row, measure) for row in rows]
+    form = amount if measure == "rmse" else percent
+    _add_measure(figure, "model", days, mine, form, colours)
+    if measure == "wape":
+        _add_measure(figure, "seasonal_naive", days, [row.naive_wape for row in rows], form, colours)
+    if measure in TARGETS:
+        figure.add_hline(y=TARGETS[measure], line={"color": colours.muted, "dash": "dot", "width": 1})
+    figure.update_xaxes(tickformat=_tick_days())
+    figure.update_yaxes(title=title, tickformat=None if measure == "rmse" else ".0%")
+    known = [(value, date) for value, date in zip(mine, days, strict=True) if value is not None]
+    if not known:
+        return Chart(figure, gettext("No data in this chart."))
+    (low, low_day), (high, high_day) = min(known), max(known)
+    text = gettext("{title}: lowest {low} on {low_day}, highest {high} on {high_day}.")
+    facts = {"low": form(low), "low_day": day(low_day), "high": form(high), "high_day": day(high_day)}
+    return Chart(figure, text.format(title=title, **facts))
+
+
+def _add_measure(
+    figure: go.Figure,
+    model: str,
+    days: Sequence[dt.date],
+    values: Sequence[float | None],
+    form: Callable[[float | None], str],
+    colours: Look,
+) -> None:
+    name = word(MODEL_NAMES, model)
+    figure.add_scatter(
+        x=list(days),
+        y=list(values),
+        mode="lines+markers",
+        name=name,
+        line={"color": _model_colour(model, colours), "width": 2, "dash": "solid" if model == "model" else "dot"},
+        marker={"size": 6, "symbol": SYMBOLS[model]},
+        customdata=[_line(date, name, form(value)) for date, value in zip(days, values, strict=True)],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+
+
+def accuracy_dots(found: Accuracy, *, dark: bool = False) -> Chart:
+    """WAPE of predictions and seasonal naive per segment; of many, those where most units were missed."""
+    shown = found.items
+    if len(shown) > MOST_DOTS:
+        shown = tuple(sorted(shown, key=lambda row: row.error, reverse=True)[:MOST_DOTS])
+    values = {"model": [row.wape for row in shown], "seasonal_naive": [row.naive_wape for row in shown]}
+    return _dots([segment_name(found.by, str(row.key)) for row in shown], values, dark)
 
 
 # ---------------------------------------------------------------- one style

@@ -8,10 +8,31 @@ from typing import Any
 import pandas as pd
 
 from control_room.clients.mlflow import ExperimentRun
-from control_room.i18n import N_, gettext, number, percent
+from control_room.i18n import N_, amount, gettext, number, percent
 from control_room.outcomes import Outcome, break_even
-from control_room.words import MODEL_NAMES, SUPPORT_LEVELS, TOTAL_OVER, TOTAL_SPANS, WARNINGS, driver, state, word
-from ml.records import Answer, Evaluation, Explanation, HistoryItem, Metrics, RowError, SumCoverage
+from control_room.words import (
+    MODEL_NAMES,
+    SEGMENT_NAMES,
+    SUPPORT_LEVELS,
+    TOTAL_OVER,
+    TOTAL_SPANS,
+    WARNINGS,
+    driver,
+    segment_name,
+    state,
+    word,
+)
+from ml.records import (
+    Accuracy,
+    AccuracyRow,
+    Answer,
+    Evaluation,
+    Explanation,
+    HistoryItem,
+    Metrics,
+    RowError,
+    SumCoverage,
+)
 
 INPUTS = ("price", "promotion", "holiday")
 
@@ -147,6 +168,63 @@ def _history_row(item: HistoryItem) -> dict[str, Any]:
 def history_export(items: Sequence[HistoryItem]) -> pd.DataFrame:
     frame = history(items).rename(columns={name: gettext(title) for name, title in HISTORY.items()})
     return frame.rename(columns={"id": gettext("Prediction")})
+
+
+# ---------------------------------------------------------------- accuracy
+
+KEY_NAMES = {"date": N_("Day"), **SEGMENT_NAMES}
+ADDED = (("seasonal_naive", "naive_wape"), ("model", "wape_beside_naive"))
+
+
+def accuracy(found: Accuracy) -> pd.DataFrame:
+    """One row per key, shares as shares."""
+    return pd.DataFrame([_accuracy_row(found.by, row) for row in found.items])
+
+
+def _accuracy_row(by: str, row: AccuracyRow) -> dict[str, Any]:
+    return {
+        gettext(KEY_NAMES[by]): segment_name(by, str(row.key)),
+        gettext("Rows"): row.rows,
+        gettext("Sold"): row.sold,
+        gettext("Units missed"): row.error,
+        gettext("RMSE, units"): row.rmse,
+        gettext("Error (WAPE)"): row.wape,
+        gettext("Seasonal naive"): row.naive_wape,
+        gettext("Bias"): row.bias,
+        gettext("In the 80 % interval"): row.coverage.get("80"),
+        gettext("In the 95 % interval"): row.coverage.get("95"),
+    }
+
+
+def shares(frame: pd.DataFrame) -> list[str]:
+    """The columns that hold shares."""
+    return list(frame.columns[5:])
+
+
+def measure(row: AccuracyRow, name: str) -> str:
+    """One measure as text in the reader's form."""
+    if name in ("80", "95"):
+        return percent(row.coverage.get(name))
+    return amount(row.rmse) if name == "rmse" else percent(getattr(row, name), signed=name == "bias")
+
+
+def value_added(total: AccuracyRow) -> pd.DataFrame | None:
+    """Error of each step of forecasting on the same rows, and how much it takes off the step before."""
+    if total.naive_wape is None or total.wape_beside_naive is None:
+        return None
+    rows, before = [], None
+    for model, name in ADDED:
+        error = getattr(total, name)
+        rows.append(
+            {
+                gettext("Step"): word(MODEL_NAMES, model),
+                gettext("Error (WAPE)"): percent(error),
+                gettext("Taken off the step before"): "–" if before is None else percent(before - error, signed=True),
+                gettext("Rows"): number(total.naive_rows),
+            }
+        )
+        before = error
+    return pd.DataFrame(rows)
 
 
 # ---------------------------------------------------------------- experiments

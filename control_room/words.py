@@ -86,6 +86,7 @@ MODEL_NAMES = {
     "champion": N_("Champion"),
     "seasonal_naive": N_("Seasonal naive"),
     "moving_average": N_("Moving average"),
+    "model": N_("Predictions"),
     "linear": N_("Linear model"),
     "xgboost": N_("Boosted trees"),
 }
@@ -289,6 +290,14 @@ def segment(item: Segment) -> str:
     if item.by == "horizon" and item.value.startswith("week "):
         return gettext("week {number}").format(number=item.value.removeprefix("week "))
     return item.value
+
+
+def segment_name(by: str, key: str) -> str:
+    """A segment of the accuracy: weeks ahead and promotion in words, names as they are."""
+    if by == "horizon":
+        return gettext("week {number}").format(number=key)
+    known = {"yes": gettext("on promotion"), "no": gettext("no promotion"), "unknown": gettext("not known")}
+    return known.get(key, key) if by == "promotion" else key
 
 
 def choice(made: Choice | None) -> str:

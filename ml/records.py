@@ -598,6 +598,38 @@ class HistoryPage(Record):
     next_cursor: str | None
 
 
+class AccuracyRow(Record):
+    """Accuracy of logged predictions under one key; ``key`` is None for all of them together.
+
+    ``sold`` and ``error`` (sum of absolute errors) in units; ``wape``, ``bias`` and ``coverage`` are shares. The naive
+    forecast is known on ``naive_rows`` only: ``wape_beside_naive`` is the model's on exactly those. ``promoted``,
+    ``holidays`` and ``unsupported`` (no similar day in history) count rows.
+    """
+
+    key: str | None
+    rows: int
+    sold: float
+    error: float
+    wape: float | None
+    bias: float | None
+    rmse: float | None
+    coverage: dict[str, float] = Field(default_factory=dict)
+    naive_rows: int = 0
+    naive_wape: float | None = None
+    wape_beside_naive: float | None = None
+    promoted: int = 0
+    holidays: int = 0
+    unsupported: int = 0
+
+
+class Accuracy(Record):
+    """Accuracy per key; ``total`` is None where nothing can be judged yet."""
+
+    by: Literal["date", "horizon", "store", "product", "promotion"]
+    items: tuple[AccuracyRow, ...]
+    total: AccuracyRow | None
+
+
 class Replay(Record):
     """A logged prediction made once more with the bundle and the history that gave it.
 

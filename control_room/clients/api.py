@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ml.errors import ControlRoomError, InputError, NotFound, ServiceDown, all_codes
 from ml.records import (
+    Accuracy,
     Advice,
     Answer,
     ApiKey,
@@ -148,6 +149,10 @@ class ApiClient:
     def replay(self, prediction_id: int) -> Replay:
         """A logged prediction made again as it was made; raises Retired when model or data are no longer kept."""
         return _record(Replay, self._json("POST", f"/v1/predictions/{prediction_id}/replay", seconds=60))
+
+    def accuracy(self, by: str, filters: MappingType[str, Any]) -> Accuracy:
+        """How right the logged predictions were, per key; ``filters``: from, to, store, product, version."""
+        return _record(Accuracy, self._json("GET", "/v1/accuracy", params=_given({"by": by, **filters}), seconds=30))
 
     # ---------------------------------------------------------------- scenarios
 

@@ -355,6 +355,15 @@ class FakeApi:
         inputs = {"price": price, "promotion": promotion, "holiday": 0}
         return answer(row.date, row.store or "S01", row.product or "P001", prediction=point, inputs=inputs, **more)
 
+    def accuracy(self, by: Any, filters: Any) -> r.Accuracy:
+        self.world.asked("api", f"accuracy {by} {dict(filters)}")
+        if self.world.empty:
+            return r.Accuracy(by=by, items=(), total=None)
+        days = [str(TODAY - DAY * (28 - index)) for index in range(28)]
+        keys = {"date": days, "horizon": ["1", "2"], "store": STORES, "product": PRODUCTS, "promotion": ["no", "yes"]}
+        items = tuple(accuracy_row(key, index) for index, key in enumerate(keys[by]))
+        return r.Accuracy(by=by, items=items, total=accuracy_row(None, 3))
+
     def scenarios(self) -> tuple[r.Scenario, ...]:
         self.world.asked("api", "scenarios")
         return tuple(self.world.scenarios.values())
@@ -546,6 +555,16 @@ class FakeApi:
         self.world.asked("api", "limits")
         return r.Limits(requests_per_minute=6_000, upload_mb=512, predict_rows=5_000, predict_mb=16,
                         forecast_rows=20_000, explain_rows=500, history_rows=1_000)  # fmt: skip
+
+
+def accuracy_row(key: str | None, index: int) -> r.AccuracyRow:
+    """The higher its number, the more is missed; every seventh key is full of promotions."""
+    wape = 0.15 + 0.01 * index
+    return r.AccuracyRow(
+        key=key, rows=120, sold=1000.0, error=1000 * wape, wape=wape, bias=-0.021, rmse=4.2,
+        coverage={"80": 0.78, "95": 0.94}, naive_rows=120, naive_wape=wape + 0.07, wape_beside_naive=wape,
+        promoted=100 if index % 7 == 6 else 10,
+    )  # fmt: skip
 
 
 def history_item(index: int) -> r.HistoryItem:

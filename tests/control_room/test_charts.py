@@ -140,3 +140,31 @@ def test_lines_stand_out_from_the_paper(look, paper):
 def test_charts_do_not_know_streamlit():
     code = "import sys, control_room.charts; sys.exit('streamlit' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("measure", "lines"), [("wape", 2), ("rmse", 1), ("80", 1)])
+def test_accuracy_says_its_extremes_in_words(speak, measure, lines):
+    speak("en")
+    rows = [
+        r.AccuracyRow(
+            key=f"2026-01-0{day}", rows=9, sold=10.0, error=1.0, wape=0.1 * day, bias=0.0, rmse=1.5 * day,
+            coverage={"80": 0.1 * day}, naive_wape=None if day == 2 else 0.4,
+        )
+        for day in (1, 2, 3)
+    ]  # fmt: skip
+    drawn = charts.accuracy_chart(rows, measure, "Measure", dark=True)
+    assert len(drawn.figure.data) == lines
+    low, high = {"rmse": ("1.5", "4.5")}.get(measure, ("10.0%", "30.0%"))
+    assert drawn.alt == f"Measure: lowest {low} on Jan 1, 2026, highest {high} on Jan 3, 2026."
+
+
+def test_of_many_segments_those_with_the_most_missed_are_drawn(speak):
+    speak("en")
+    rows = tuple(
+        r.AccuracyRow(key=f"P{n:02}", rows=1, sold=1.0, error=float(n), wape=0.1, bias=0.0, rmse=1.0) for n in range(30)
+    )
+    drawn = charts.accuracy_dots(r.Accuracy(by="product", items=rows, total=None))
+    names = set(drawn.figure.data[0].y)
+    assert len(names) == charts.MOST_DOTS
+    assert {"P29", "P10"} <= names
+    assert "P09" not in names

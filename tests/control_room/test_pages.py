@@ -10,7 +10,7 @@ from control_room import session
 from ml.errors import InputError
 from ml.records import ETL_DAG, RETRAIN_DAG, Choice, DataCheck, Progress, Scenario, ScenarioPlan, Variant
 
-ALL = ("", "upload", "predict", "history", "experiments", "retrain", "access", "whatif")
+ALL = ("", "upload", "predict", "history", "experiments", "retrain", "access", "whatif", "accuracy")
 LANGUAGES = ("en", "es")
 both = pytest.mark.parametrize("language", LANGUAGES)
 every = pytest.mark.parametrize("page", ALL)
@@ -28,6 +28,7 @@ OPENINGS = {
     "history": ("The newest prediction was asked", "La última predicción se pidió"),
     "experiments": ("too close to call", "demasiado igualado para decidir"),
     "retrain": ("No retraining is running", "No hay ningún reentrenamiento en marcha"),
+    "accuracy": ("Predictions erred by 18.0%", "Las predicciones erraron un 18,0"),
     "whatif": ("v7 answers what-ifs", "La v7 responde a los escenarios"),
     "access": ("; 1 key of a program is valid.", "; es válida 1 clave de programa."),
 }
@@ -38,6 +39,7 @@ EMPTY_OPENINGS = {
     "history": ("No prediction has been asked yet", "Aún no se ha pedido ninguna predicción"),
     "experiments": ("No model has been trained yet", "Aún no se ha entrenado ningún modelo"),
     "retrain": ("There is no data to learn from yet", "Aún no hay datos de los que aprender"),
+    "accuracy": ("No prediction can be compared", "Aún no se puede comparar ninguna predicción"),
     "whatif": ("train one first", "entrene uno primero"),
     "access": ("no key for a program is valid now", "no hay ninguna clave de programa válida"),
 }
@@ -48,6 +50,7 @@ DOWN_OPENINGS = {
     "history": ("The predictions cannot be read now", "Las predicciones no se pueden leer ahora"),
     "experiments": ("It cannot be said now how", "Ahora no se puede decir cómo"),
     "retrain": ("No run can be started now", "Ahora no se puede iniciar ninguna ejecución"),
+    "accuracy": ("how right the predictions were", "cuánto acertaron las predicciones"),
     "whatif": ("No what-if can be asked now", "Ahora no se puede probar ningún escenario"),
     "access": ("so no program can call it now", "ningún programa puede llamarla"),
 }
@@ -98,7 +101,7 @@ def test_down_keeps_what_was_known(console, world, page, said):
     after = said(app)
     assert "Last known state" in after
     numbers = {"": "17.9%", "upload": "ventas-2026.csv", "predict": "S03", "history": "Page 1", "experiments": "+0.8%",
-               "access": "Cash registers", "whatif": "S03"}  # fmt: skip
+               "access": "Cash registers", "whatif": "S03", "accuracy": "25.0%"}  # fmt: skip
     known = numbers.get(page, "Retraining")
     everything = after + str(
         [frame.value.to_dict() for frame in app.dataframe] + [t.value.to_dict() for t in app.table]
@@ -692,3 +695,35 @@ def console_scenario():
     variants = (Variant(name="Baseline"), Variant(name="A"))
     plan = ScenarioPlan(name="=1+1", store="S01", product="P001", date_from=day.date(), periods=3, variants=variants)
     return Scenario(scenario_id="s1234567", created_at=day, created_by="me", updated_at=day, plan=plan)
+
+
+# ---------------------------------------------------------------- accuracy
+
+
+def test_the_value_added_to_naive_is_told(console):
+    app = console("accuracy")
+    assert next(m.value for m in app.metric if m.label == "Added to naive") == "+7.0%"
+    (table,) = [t.value for t in app.table if "Taken off the step before" in t.value.columns]
+    assert list(table["Step"]) == ["Seasonal naive", "Predictions"]
+    assert list(table["Taken off the step before"]) == ["–", "+7.0%"]
+
+
+def test_worst_days_come_first_with_what_was_special(console):
+    frame = next(f.value for f in console("accuracy", in_store="S01").dataframe if "Special" in f.value.columns)
+    missed = [float(value) for value in frame["Units missed"]]
+    assert missed == sorted(missed, reverse=True)
+    assert list(frame["Special"])[:2] == ["many promotions", "–"]
+    assert frame["Rows in History"].iloc[0].startswith("history?from=")
+    assert "in_store=S01" in frame["Rows in History"].iloc[0]
+
+
+def test_filters_of_the_accuracy_come_from_the_address(console, world):
+    console("accuracy", since="2026-01-05", in_product="P002", by_version="6", segment="promotion")
+    asked = [what for _, what in world.calls if what.startswith("accuracy")]
+    wanted = "{'from': datetime.date(2026, 1, 5), 'product': 'P002', 'version': '6'}"
+    assert asked == [f"accuracy date {wanted}", f"accuracy promotion {wanted}"]
+
+
+@pytest.mark.parametrize(("language", "wanted"), [("en", "week 2"), ("es", "semana 2")])
+def test_segments_are_named(console, language, wanted):
+    assert any(wanted in f.value.to_string() for f in console("accuracy", language).dataframe)

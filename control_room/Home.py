@@ -28,7 +28,10 @@ PAGES = {
         ("experiments", N_("Experiments"), ":material/compare_arrows:"),
         ("retrain", N_("Retrain"), ":material/model_training:"),
     ],
-    N_("Operations"): [("access", N_("API & access"), ":material/key:")],
+    N_("Operations"): [
+        ("pipelines", N_("Pipelines"), ":material/account_tree:"),
+        ("access", N_("API & access"), ":material/key:"),
+    ],
 }
 
 

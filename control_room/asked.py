@@ -26,6 +26,7 @@ from ml.records import (
     Me,
     ModelInfo,
     ModelReport,
+    Pipeline,
     PredictionInput,
     Progress,
     Promotion,
@@ -146,6 +147,10 @@ def progress(dag_id: str, run_id: str) -> Seen[Progress | None]:
 
 def paused(dag_id: str) -> Seen[bool]:
     return ask_airflow(("paused", dag_id), lambda airflow: airflow.paused(dag_id), seconds=5)
+
+
+def pipeline(dag_id: str) -> Seen[Pipeline]:
+    return ask_airflow(("pipeline", dag_id), lambda airflow: airflow.pipeline(dag_id), seconds=5)
 
 
 def task_log(dag_id: str, run_id: str, task_id: str, try_number: int) -> Seen[str]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from control_room.i18n import amount, day, decimal_mark, gettext, group_mark, percent, reader, weekday
+from control_room.i18n import amount, day, decimal_mark, duration, gettext, group_mark, moment, percent, reader, weekday
 from control_room.outcomes import Outcome, unsupported
-from control_room.words import MODEL_NAMES, segment, segment_name, span, unit, word
-from ml.records import Accuracy, AccuracyRow, Answer, Evaluation, Promotion, SalesPoint, Segment
+from control_room.words import MODEL_NAMES, RUN_STATES, segment, segment_name, span, state, unit, word
+from ml.records import Accuracy, AccuracyRow, Answer, Evaluation, Promotion, Run, SalesPoint, Segment
 
 
 @dataclass(frozen=True)
@@ -394,6 +394,44 @@ def accuracy_dots(found: Accuracy, *, dark: bool = False) -> Chart:
         shown = tuple(sorted(shown, key=lambda row: row.error, reverse=True)[:MOST_DOTS])
     values = {"model": [row.wape for row in shown], "seasonal_naive": [row.naive_wape for row in shown]}
     return _dots([segment_name(found.by, str(row.key)) for row in shown], values, dark)
+
+
+# ---------------------------------------------------------------- runs
+
+
+FEWEST_RUNS = 10  # room for so many, so that two runs are no two walls
+
+
+def runs_chart(runs: Sequence[Run], *, dark: bool = False) -> Chart:
+    """How long each run took, oldest first; failed ones are hatched, of another colour and named so."""
+    colours = look(dark)
+    figure = _figure(colours, height=230)
+    shown = [run for run in reversed(runs) if run.started_at and run.ended_at]
+    minutes = [(run.ended_at - run.started_at).total_seconds() / 60 for run in shown]  # type: ignore[operator]
+    for code, ink, shape in (("success", colours.model, ""), ("failed", colours.rival, "/")):
+        figure.add_bar(
+            x=[index for index, run in enumerate(shown) if run.state == code],
+            y=[minutes[index] for index, run in enumerate(shown) if run.state == code],
+            name=state(RUN_STATES, code)[1],
+            marker={"color": ink, "pattern": {"shape": shape}},
+            customdata=[
+                f"{moment(run.started_at)}<br><b>{duration(60 * minutes[index])}</b>"
+                for index, run in enumerate(shown)
+                if run.state == code
+            ],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    every = max(1, len(shown) // 6)
+    figure.update_layout(showlegend=True)
+    figure.update_xaxes(
+        range=[-0.5, max(len(shown), FEWEST_RUNS) - 0.5],
+        tickvals=list(range(0, len(shown), every)),
+        ticktext=[day(run.started_at.date()) for run in shown[::every] if run.started_at],
+    )
+    figure.update_yaxes(rangemode="tozero", title=gettext("Minutes"))
+    failed = sum(run.state == "failed" for run in shown)
+    text = gettext("{count} runs have ended, {failed} of them failed.")
+    return Chart(figure, text.format(count=len(shown), failed=failed))
 
 
 # ---------------------------------------------------------------- one style

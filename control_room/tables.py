@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from control_room.clients.mlflow import ExperimentRun
-from control_room.i18n import N_, amount, gettext, number, percent
+from control_room.i18n import N_, amount, duration, gettext, moment, number, percent
 from control_room.outcomes import Outcome, break_even
 from control_room.words import (
     MODEL_NAMES,
+    RUN_STATES,
     SEGMENT_NAMES,
     SUPPORT_LEVELS,
     TOTAL_OVER,
@@ -23,6 +24,7 @@ from control_room.words import (
     word,
 )
 from ml.records import (
+    ETL_DAG,
     Accuracy,
     AccuracyRow,
     Answer,
@@ -31,6 +33,7 @@ from ml.records import (
     HistoryItem,
     Metrics,
     RowError,
+    Run,
     SumCoverage,
 )
 
@@ -276,6 +279,37 @@ def _sum(item: SumCoverage, frequency: str) -> dict[str, str]:
         gettext("Totals tested"): number(item.sums),
         **{gettext(METRICS[level]): percent(share) for level, share in item.coverage.items()},
     }
+
+
+FLOW_NAMES = {
+    "rows_in": N_("Rows in"),
+    "rows_rejected": N_("Rows left out"),
+    "rows_clean": N_("Rows out"),
+    "rows_filled": N_("of them added"),
+    "rows_train": N_("for training"),
+    "rows_test": N_("for testing"),
+}
+FLOW_COLUMNS = ("rows_in", "rows_rejected", "rows_clean")
+
+
+def runs(found: Sequence[Run], logged: Mapping[str, ExperimentRun]) -> pd.DataFrame:
+    """One row per run; ``logged`` are the MLflow runs by their names, which are the ids of the pipelines' runs."""
+    return pd.DataFrame([_run(item, logged.get(item.run_id)) for item in found])
+
+
+def _run(item: Run, logged: ExperimentRun | None) -> dict[str, Any]:
+    metrics, params = (logged.metrics, logged.params) if logged else ({}, {})
+    seconds = (item.ended_at - item.started_at).total_seconds() if item.ended_at and item.started_at else None
+    row: dict[str, Any] = {
+        gettext("Started"): moment(item.started_at),
+        gettext("State"): state(RUN_STATES, item.state)[1],
+        gettext("Took"): duration(seconds) if seconds is not None else None,
+    }
+    if item.dag_id == ETL_DAG:
+        row |= {gettext(FLOW_NAMES[name]): metrics.get(name) for name in FLOW_COLUMNS}
+    elif logged:
+        row |= {gettext("Error (WAPE)"): percent(metrics.get("challenger_wape"))}
+    return row | {gettext("Data version"): params.get("data_version"), gettext("Run"): item.run_id}
 
 
 def experiment_runs(runs: Sequence[ExperimentRun]) -> tuple[pd.DataFrame, list[str], list[str]]:

@@ -185,6 +185,15 @@ def progress(told: Progress) -> str:
     )
 
 
+def schedule(code: str | None) -> str:
+    """When a pipeline runs by itself."""
+    if code is None:
+        return gettext("only when it is started")
+    if code.startswith("Asset"):
+        return gettext("after each ETL that has published")
+    return gettext("{cron} (minute, hour, day, month, weekday; UTC)").format(cron=code)
+
+
 def word(table: dict[str, str], code: str) -> str:
     """The word for a code; an unknown code stands for itself."""
     return gettext(table[code]) if code in table else code

@@ -793,6 +793,15 @@ class Run(Record):
         return self.state in ("queued", "running")
 
 
+class Pipeline(Record):
+    """A DAG as Airflow knows it. ``schedule``: five cron fields, ``Asset`` (after new data), None: by hand only."""
+
+    dag_id: str
+    paused: bool
+    schedule: str | None = None
+    next_run_at: dt.datetime | None = None
+
+
 # ---------------------------------------------------------------- who may do what
 
 UserRole = Literal["viewer", "planner", "analyst", "manager", "admin"]  # each may do what those before it may

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ml.errors import ControlRoomError, InputError, NotFound, ServiceDown, all_codes
 from ml.records import (
+    ETL_DAG,
     Accuracy,
     Advice,
     Answer,
@@ -215,6 +216,10 @@ class ApiClient:
 
     def run(self, dag_id: str, run_id: str) -> Run:
         return _record(Run, self._json("GET", f"/v1/runs/{_part(dag_id)}/{_part(run_id)}"))
+
+    def run_rejected(self, run_id: str, format: FileFormat) -> bytes:
+        """The rows that an ETL run left out, with reasons."""
+        return self._bytes(f"/v1/runs/{ETL_DAG}/{_part(run_id)}/rejected", {"format": format})
 
     def advice(self) -> Advice:
         """Retrain or wait, and why."""

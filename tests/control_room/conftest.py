@@ -602,7 +602,7 @@ class FakeAirflow:
             raise NotFound("Airflow does not know this run")
         return found
 
-    def runs(self, dag_id: str, limit: int = 20) -> tuple[r.Run, ...]:
+    def runs(self, dag_id: str, limit: int = 30) -> tuple[r.Run, ...]:
         self.world.asked("airflow", f"runs {dag_id}")
         return tuple(self.world.runs.get(dag_id, []))
 
@@ -616,6 +616,15 @@ class FakeAirflow:
     def paused(self, dag_id: str) -> bool:
         self.world.asked("airflow", f"paused {dag_id}")
         return self.world.paused
+
+    def pipeline(self, dag_id: str) -> r.Pipeline:
+        self.world.asked("airflow", f"pipeline {dag_id}")
+        return r.Pipeline(dag_id=dag_id, paused=self.world.paused, schedule="30 3 * * *", next_run_at=NOW + DAY)
+
+    def pause(self, dag_id: str) -> bool:
+        self.world.asked("airflow", f"pause {dag_id}")
+        self.world.paused = True
+        return True
 
     def unpause(self, dag_id: str) -> bool:
         self.world.asked("airflow", "unpause")
@@ -640,7 +649,12 @@ class FakeMlflow:
         self.world.asked("mlflow", "runs")
         if self.world.empty:
             return ()
-        return tuple(
+        etl = ExperimentRun(
+            run_id="mlflow-etl", name="etl-1", experiment=r.ETL_DAG, status="FINISHED", started_at=NOW - DAY,
+            ended_at=NOW - DAY + MINUTE, params={"data_version": DATA_VERSION}, tags={},
+            metrics={"rows_in": 48_003.0, "rows_rejected": 3.0, "rows_clean": 48_012.0, "rows_filled": 12.0},
+        )  # fmt: skip
+        return etl, *(
             ExperimentRun(
                 run_id=f"run{n}", name=f"retrain-{n}", experiment="sales", status="FINISHED", started_at=NOW - DAY * n,
                 ended_at=NOW - DAY * n + MINUTE, params={"max_depth": str(5 + n % 4), "learning_rate": "0.05"},

@@ -168,3 +168,17 @@ def test_of_many_segments_those_with_the_most_missed_are_drawn(speak):
     assert len(names) == charts.MOST_DOTS
     assert {"P29", "P10"} <= names
     assert "P09" not in names
+
+
+def test_runs_say_how_they_ended_not_by_colour_alone(speak):
+    speak("en")
+    begin = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    runs = [
+        r.Run(dag_id="d", run_id=str(n), state=state, started_at=begin, ended_at=begin + dt.timedelta(minutes=n))
+        for n, state in ((3, "failed"), (2, "success"), (1, "success"))
+    ]
+    runs.insert(0, r.Run(dag_id="d", run_id="4", state="running", started_at=begin, ended_at=None))
+    good, failed = charts.runs_chart(runs).figure.data
+    assert (list(good.y), list(failed.y), list(failed.x)) == ([1, 2], [3], [2])
+    assert failed.marker.pattern.shape == "/"
+    assert charts.runs_chart(runs).alt == "3 runs have ended, 1 of them failed."

@@ -10,7 +10,7 @@ from control_room import session
 from ml.errors import InputError
 from ml.records import ETL_DAG, RETRAIN_DAG, Choice, DataCheck, Progress, Scenario, ScenarioPlan, Variant
 
-ALL = ("", "upload", "predict", "history", "experiments", "retrain", "access", "whatif", "accuracy")
+ALL = ("", "upload", "predict", "history", "experiments", "retrain", "access", "whatif", "accuracy", "pipelines")
 LANGUAGES = ("en", "es")
 both = pytest.mark.parametrize("language", LANGUAGES)
 every = pytest.mark.parametrize("page", ALL)
@@ -28,6 +28,7 @@ OPENINGS = {
     "history": ("The newest prediction was asked", "La última predicción se pidió"),
     "experiments": ("too close to call", "demasiado igualado para decidir"),
     "retrain": ("No retraining is running", "No hay ningún reentrenamiento en marcha"),
+    "pipelines": ("the last runs ended well: ETL", "las últimas ejecuciones terminaron bien: ETL"),
     "accuracy": ("Predictions erred by 18.0%", "Las predicciones erraron un 18,0"),
     "whatif": ("v7 answers what-ifs", "La v7 responde a los escenarios"),
     "access": ("; 1 key of a program is valid.", "; es válida 1 clave de programa."),
@@ -39,6 +40,7 @@ EMPTY_OPENINGS = {
     "history": ("No prediction has been asked yet", "Aún no se ha pedido ninguna predicción"),
     "experiments": ("No model has been trained yet", "Aún no se ha entrenado ningún modelo"),
     "retrain": ("There is no data to learn from yet", "Aún no hay datos de los que aprender"),
+    "pipelines": ("No pipeline has run yet", "Aún no se ha ejecutado ningún proceso"),
     "accuracy": ("No prediction can be compared", "Aún no se puede comparar ninguna predicción"),
     "whatif": ("train one first", "entrene uno primero"),
     "access": ("no key for a program is valid now", "no hay ninguna clave de programa válida"),
@@ -50,6 +52,7 @@ DOWN_OPENINGS = {
     "history": ("The predictions cannot be read now", "Las predicciones no se pueden leer ahora"),
     "experiments": ("It cannot be said now how", "Ahora no se puede decir cómo"),
     "retrain": ("No run can be started now", "Ahora no se puede iniciar ninguna ejecución"),
+    "pipelines": ("how the pipelines are", "cómo están los procesos"),
     "accuracy": ("how right the predictions were", "cuánto acertaron las predicciones"),
     "whatif": ("No what-if can be asked now", "Ahora no se puede probar ningún escenario"),
     "access": ("so no program can call it now", "ningún programa puede llamarla"),
@@ -101,7 +104,7 @@ def test_down_keeps_what_was_known(console, world, page, said):
     after = said(app)
     assert "Last known state" in after
     numbers = {"": "17.9%", "upload": "ventas-2026.csv", "predict": "S03", "history": "Page 1", "experiments": "+0.8%",
-               "access": "Cash registers", "whatif": "S03", "accuracy": "25.0%"}  # fmt: skip
+               "access": "Cash registers", "whatif": "S03", "accuracy": "25.0%", "pipelines": "48003"}  # fmt: skip
     known = numbers.get(page, "Retraining")
     everything = after + str(
         [frame.value.to_dict() for frame in app.dataframe] + [t.value.to_dict() for t in app.table]
@@ -727,3 +730,43 @@ def test_filters_of_the_accuracy_come_from_the_address(console, world):
 @pytest.mark.parametrize(("language", "wanted"), [("en", "week 2"), ("es", "semana 2")])
 def test_segments_are_named(console, language, wanted):
     assert any(wanted in f.value.to_string() for f in console("accuracy", language).dataframe)
+
+
+# ---------------------------------------------------------------- pipelines
+
+
+def test_rows_and_data_of_a_run_come_from_mlflow(console, said):
+    app = console("pipelines")
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert (shown["Rows in"], shown["Rows left out"], shown["Rows out"]) == ("48,003", "3", "48,012")
+    assert "d7f3a1c09b52" in said(app)
+    assert "Rows left out, with reasons (CSV)" in said(app)
+
+
+def test_a_run_of_the_other_pipeline_is_opened_by_its_link_with_the_log_of_what_failed(console):
+    app = console("pipelines", dag=RETRAIN_DAG, run="re-1")
+    assert app.selectbox(key="step").value == "backtest"
+    assert any("ValueError: not enough history" in block.value for block in app.code)
+    assert list(app.dataframe[0].value["State"]) == ["done", "failed"]
+
+
+@pytest.mark.parametrize(("language", "wanted"), [("en", "paused in Airflow: ETL"), ("es", "en pausa en Airflow: ETL")])
+def test_a_pipeline_can_be_paused_and_that_is_said(console, world, language, wanted):
+    app = console("pipelines", language)
+    app.button(key=f"pause-{ETL_DAG}").click().run()
+    assert world.paused
+    assert wanted in lead(app)
+    app.button(key=f"pause-{ETL_DAG}").click().run()
+    assert not world.paused
+
+
+def test_who_may_start_no_run_may_pause_none(console, world):
+    world.role = "planner"
+    keys = {button.key for button in console("pipelines").button}
+    assert f"pause-{ETL_DAG}" in keys
+    assert f"pause-{RETRAIN_DAG}" not in keys
+
+
+def test_a_failed_last_run_is_said_first(console, world):
+    world.runs[RETRAIN_DAG].reverse()
+    assert "the last run failed: Retraining" in lead(console("pipelines"))

@@ -18,6 +18,7 @@ from api.routes import (
     advice,
     compat,
     data,
+    data_health,
     explain,
     forecast,
     health,
@@ -49,6 +50,7 @@ ROUTERS = (
     limits,
     scenarios,
     accuracy,
+    data_health,
     compat,
 )
 BODIES: list[type[BaseModel]] = [models.Change, runs.RunRequest, uploads.Reading, keys.KeyRequest, ScenarioPlan]

@@ -17,7 +17,10 @@ HERE = Path(__file__).parent
 
 # section -> pages: file, title, icon. A new page is a new line here.
 PAGES = {
-    N_("Data"): [("upload", N_("Upload"), ":material/upload_file:")],
+    N_("Data"): [
+        ("upload", N_("Upload"), ":material/upload_file:"),
+        ("data_health", N_("Data health"), ":material/monitor_heart:"),
+    ],
     N_("Forecasts"): [
         ("predict", N_("Predict"), ":material/online_prediction:"),
         ("whatif", N_("What-if"), ":material/alt_route:"),

@@ -19,6 +19,7 @@ from ml.records import (
     Answer,
     ApiKey,
     ChampionsPage,
+    DataHealth,
     ForecastReply,
     ForecastRequest,
     Health,
@@ -50,6 +51,10 @@ def catalog() -> Seen[Catalog]:
 
 def snapshot() -> Seen[Snapshot]:
     return ask_api("snapshot", lambda api: api.snapshot(), seconds=10)
+
+
+def data_health() -> Seen[DataHealth]:
+    return ask_api("data-health", lambda api: api.data_health(), seconds=60)
 
 
 def uploads() -> Seen[tuple[Upload, ...]]:

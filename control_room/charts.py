@@ -7,15 +7,49 @@ brings a sentence that says the same in words.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from control_room.i18n import amount, day, decimal_mark, duration, gettext, group_mark, moment, percent, reader, weekday
+from control_room.i18n import (
+    amount,
+    day,
+    decimal_mark,
+    duration,
+    gettext,
+    group_mark,
+    moment,
+    number,
+    percent,
+    reader,
+    weekday,
+)
 from control_room.outcomes import Outcome, unsupported
-from control_room.words import MODEL_NAMES, RUN_STATES, segment, segment_name, span, state, unit, word
-from ml.records import Accuracy, AccuracyRow, Answer, Evaluation, Promotion, Run, SalesPoint, Segment
+from control_room.words import (
+    DRIFT_LEVELS,
+    INPUT_NAMES,
+    MODEL_NAMES,
+    RUN_STATES,
+    segment,
+    segment_name,
+    span,
+    state,
+    unit,
+    word,
+)
+from ml.records import (
+    Accuracy,
+    AccuracyRow,
+    Answer,
+    DataDay,
+    Evaluation,
+    FeatureDrift,
+    Promotion,
+    Run,
+    SalesPoint,
+    Segment,
+)
 
 
 @dataclass(frozen=True)
@@ -394,6 +428,66 @@ def accuracy_dots(found: Accuracy, *, dark: bool = False) -> Chart:
         shown = tuple(sorted(shown, key=lambda row: row.error, reverse=True)[:MOST_DOTS])
     values = {"model": [row.wape for row in shown], "seasonal_naive": [row.naive_wape for row in shown]}
     return _dots([segment_name(found.by, str(row.key)) for row in shown], values, dark)
+
+
+# ---------------------------------------------------------------- data health
+
+LEVEL_SYMBOLS = {"none": "circle-open", "moderate": "diamond", "strong": "x"}
+
+
+def missing_chart(days: Sequence[DataDay], *, dark: bool = False) -> Chart:
+    """Rows per day whose sales are not known."""
+    colours = look(dark)
+    figure = _figure(colours, height=220)
+    shares = [item.missing / item.rows if item.rows else 0.0 for item in days]
+    figure.add_bar(
+        x=[item.date for item in days],
+        y=[item.missing for item in days],
+        marker={"color": colours.rival, "pattern": {"shape": "/"}},
+        customdata=[
+            _line(item.date, gettext("missing"), f"{amount(item.missing)} ({percent(share)})")
+            for item, share in zip(days, shares, strict=True)
+        ],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    figure.update_layout(showlegend=False, margin={"b": 8})
+    figure.update_xaxes(tickformat=_tick_days())
+    figure.update_yaxes(rangemode="tozero", title=gettext("Rows"))
+    text = gettext("Rows are missing on {days} of {all} days.")
+    return Chart(figure, text.format(days=sum(item.missing > 0 for item in days), all=len(days)))
+
+
+def drift_chart(features: Sequence[FeatureDrift], importance: Mapping[str, float], *, dark: bool = False) -> Chart:
+    """Each input by how far it moved and how much it weighs: what lies up and right matters."""
+    colours = look(dark)
+    inks = {"none": colours.muted, "moderate": colours.model, "strong": colours.rival}
+    figure = _figure(colours, height=300)
+    for level, symbol in LEVEL_SYMBOLS.items():
+        found = [item for item in features if item.level == level]
+        names = [word(INPUT_NAMES, item.feature) for item in found]
+        figure.add_scatter(
+            x=[item.distance for item in found],
+            y=[importance.get(item.feature) for item in found],
+            mode="markers+text",
+            name=state(DRIFT_LEVELS, level)[1],
+            text=names,
+            textposition="top center",
+            marker={"symbol": symbol, "size": 12, "color": inks[level]},
+            hovertemplate="%{text}<extra></extra>",
+            cliponaxis=False,
+        )
+    figure.update_xaxes(title=gettext("Effect"), rangemode="tozero")
+    figure.update_yaxes(title=gettext("Importance"), rangemode="tozero", tickformat=".0%")
+    figure.update_layout(margin={"b": 84})
+    text = gettext("{name}: {level}, effect {effect}, importance {importance}.")
+    told = [
+        text.format(
+            name=word(INPUT_NAMES, item.feature), level=state(DRIFT_LEVELS, item.level)[1],
+            effect=number(item.distance, 2), importance=percent(importance.get(item.feature)),
+        )
+        for item in features
+    ]  # fmt: skip
+    return Chart(figure, " ".join(told))
 
 
 # ---------------------------------------------------------------- runs

@@ -11,6 +11,8 @@ from control_room.clients.mlflow import ExperimentRun
 from control_room.i18n import N_, amount, duration, gettext, moment, number, percent
 from control_room.outcomes import Outcome, break_even
 from control_room.words import (
+    DRIFT_LEVELS,
+    INPUT_NAMES,
     MODEL_NAMES,
     RUN_STATES,
     SEGMENT_NAMES,
@@ -28,12 +30,15 @@ from ml.records import (
     Accuracy,
     AccuracyRow,
     Answer,
+    Drift,
     Evaluation,
     Explanation,
     HistoryItem,
     Metrics,
+    Outlier,
     RowError,
     Run,
+    StoreDays,
     SumCoverage,
 )
 
@@ -228,6 +233,58 @@ def value_added(total: AccuracyRow) -> pd.DataFrame | None:
         )
         before = error
     return pd.DataFrame(rows)
+
+
+# ---------------------------------------------------------------- data health
+
+
+def store_days(found: Sequence[StoreDays]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                gettext("Store"): item.store,
+                gettext("Newest day"): item.newest,
+                gettext("Days without any row"): item.silent_days,
+                gettext("Missing"): item.missing,
+            }
+            for item in found
+        ]
+    )
+
+
+def outliers(found: Sequence[Outlier]) -> pd.DataFrame:
+    """Those with the most units first."""
+    return pd.DataFrame(
+        [
+            {
+                gettext("Day"): item.date,
+                gettext("Store"): item.store,
+                gettext("Product"): item.product,
+                gettext("Sold"): item.sales,
+                gettext("Usual"): item.usual,
+                gettext("Difference"): item.sales - item.usual,
+            }
+            for item in found
+        ]
+    )
+
+
+def drift(found: Drift, importance: Mapping[str, float]) -> pd.DataFrame:
+    """One row per input; the most important first."""
+    ordered = sorted(found.features, key=lambda item: -importance.get(item.feature, 0.0))
+    return pd.DataFrame(
+        [
+            {
+                gettext("Input"): word(INPUT_NAMES, item.feature),
+                gettext("Drift"): state(DRIFT_LEVELS, item.level)[1],
+                gettext("Effect"): item.distance,
+                gettext("Importance"): importance.get(item.feature),
+                gettext("Index"): item.psi,
+                gettext("Chance alone"): item.noise,
+            }
+            for item in ordered
+        ]
+    )
 
 
 # ---------------------------------------------------------------- experiments

@@ -163,6 +163,18 @@ ACTIONS = {
     "reject": N_("rejected"),
     "retire": N_("files given up"),
 }
+DRIFT_LEVELS = {
+    "none": (":material/check:", N_("within chance"), "green"),
+    "moderate": (":material/trending_up:", N_("moderate drift"), "orange"),
+    "strong": (":material/priority_high:", N_("strong drift"), "red"),
+}
+INPUT_NAMES = {
+    "sales": N_("Sales"),
+    "price": N_("Price"),
+    "promotion": N_("Promotion"),
+    "store": N_("Mix of stores"),
+    "product": N_("Mix of products"),
+}
 USER_ROLE_NAMES = {
     "viewer": N_("viewer"),
     "planner": N_("planner"),

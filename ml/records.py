@@ -222,6 +222,45 @@ class Snapshot(Record):
     drift: Drift | None = None
 
 
+class DataDay(Record):
+    """One date of the published data: rows there should be, rows whose sales are not known, units sold."""
+
+    date: dt.date
+    rows: int
+    missing: int
+    sold: float
+
+
+class StoreDays(Record):
+    """One store lately: its newest known day, days without any known row, share of rows that are not known."""
+
+    store: str
+    newest: dt.date | None
+    silent_days: int
+    missing: float
+
+
+class Outlier(Record):
+    """Sales far from what is ``usual`` for the series, in units."""
+
+    date: dt.date
+    store: str
+    product: str
+    sales: float
+    usual: float
+
+
+class DataHealth(Record):
+    """The last weeks of the published data; ``importance``: input -> its share in the champion's forecasts."""
+
+    data_version: str
+    days: tuple[DataDay, ...]
+    stores: tuple[StoreDays, ...]
+    outliers: tuple[Outlier, ...]
+    importance: dict[str, float] = Field(default_factory=dict)
+    unseen: tuple[str, ...] = ()
+
+
 class SeriesInfo(Record):
     store: str
     product: str

@@ -19,6 +19,7 @@ from ml.records import (
     Answer,
     ApiKey,
     ChampionsPage,
+    DataHealth,
     ExplainReply,
     Explanation,
     ForecastReply,
@@ -97,6 +98,10 @@ class ApiClient:
     def snapshot(self) -> Snapshot:
         """The published data; raises NotFound while there is none."""
         return _record(Snapshot, self._json("GET", "/v1/snapshot"))
+
+    def data_health(self) -> DataHealth:
+        """Missing days, unusual sales and what inputs weigh; raises NoData while nothing is published."""
+        return _record(DataHealth, self._json("GET", "/v1/data-health", seconds=30))
 
     def catalog(self) -> Catalog:
         return _record(Catalog, self._json("GET", "/v1/catalog"))

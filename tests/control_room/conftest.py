@@ -228,6 +228,8 @@ class World:
     role: r.UserRole = "admin"
     keys: list[r.ApiKey] = field(default_factory=list)
     scenarios: dict[str, r.Scenario] = field(default_factory=dict)
+    drift: r.Drift | None = None
+    gaps: bool = True
 
     def full(self) -> World:
         self.uploads = {
@@ -247,6 +249,15 @@ class World:
             r.Promotion(promotion_id=1, at=NOW - DAY * 40, action="promote", version="6", previous=None,
                         actor="retrain_sales_model", reason="first model"),
         ]  # fmt: skip
+        moved = {"sales": "none", "price": "strong", "promotion": "moderate"}
+        self.drift = r.Drift(
+            version="7", data_version="before", reference="year_before", reference_from=TODAY - DAY * 378,
+            reference_to=TODAY - DAY * 365, date_from=TODAY - DAY * 14, date_to=TODAY - DAY, rows=168,
+            rows_reference=168, features=tuple(
+                r.FeatureDrift(feature=name, kind="numeric", psi=0.31, distance=0.2 + n / 10, noise=0.12, level=level)
+                for n, (name, level) in enumerate(moved.items())
+            ),
+        )  # fmt: skip
         self.keys = [
             r.ApiKey(key_id="0a1b2c3d4e5f", name="=Cash registers", role="planner", created_at=NOW - DAY,
                      created_by="console", expires_at=NOW + DAY * 30, last_used_at=NOW - MINUTE),
@@ -319,7 +330,28 @@ class FakeApi:
             rows_train=44_640, rows_test=3_360, rows_rejected=3, rows_filled=12, stores=3, products=4, series=12,
             date_from=TODAY - DAY * 400, date_to=TODAY - DAY, split_date=TODAY - DAY * 29, country="ES", columns={},
             regressors=(), missing_days="zero", encoding=r.Encoding(), sources=("u2",), decisions=(), files={},
-            checks=self.world.checks,
+            checks=self.world.checks, drift=self.world.drift,
+        )  # fmt: skip
+
+    def data_health(self) -> r.DataHealth:
+        self.world.asked("api", "data-health")
+        if self.world.empty:
+            raise NoData()
+        gap = 3 if self.world.gaps else 0
+        return r.DataHealth(
+            data_version=DATA_VERSION, importance={"sales": 0.5, "price": 0.3, "promotion": 0.2}, unseen=("=S04",),
+            days=tuple(
+                r.DataDay(date=TODAY - DAY * (56 - n), rows=12, missing=gap if n in (5, 6) else 0, sold=900.0)
+                for n in range(56)
+            ),
+            stores=tuple(
+                r.StoreDays(store=s, newest=TODAY - DAY, silent_days=2 * (s == "S02" and gap > 0), missing=0.01)
+                for s in STORES
+            ),
+            outliers=tuple(
+                r.Outlier(date=TODAY - DAY * n, store=STORES[n % 2], product="P001", sales=3.0, usual=40.0 + n)
+                for n in range(4 * self.world.gaps)
+            ),
         )  # fmt: skip
 
     def catalog(self) -> Catalog:

@@ -182,3 +182,18 @@ def test_runs_say_how_they_ended_not_by_colour_alone(speak):
     assert (list(good.y), list(failed.y), list(failed.x)) == ([1, 2], [3], [2])
     assert failed.marker.pattern.shape == "/"
     assert charts.runs_chart(runs).alt == "3 runs have ended, 1 of them failed."
+
+
+def test_missing_rows_and_drift_say_the_same_in_words(speak):
+    speak("en")
+    days = [r.DataDay(date=START + DAY * n, rows=10, missing=n % 2, sold=1.0) for n in range(4)]
+    drawn = charts.missing_chart(days)
+    assert list(drawn.figure.data[0].y) == [0, 1, 0, 1]
+    assert drawn.alt == "Rows are missing on 2 of 4 days."
+    features = [
+        r.FeatureDrift(feature=name, kind="numeric", psi=0.3, distance=0.42, noise=0.1, level=level)
+        for name, level in (("price", "strong"), ("sales", "none"))
+    ]
+    drawn = charts.drift_chart(features, {"price": 0.3}, dark=True)
+    assert len({trace.marker.symbol for trace in drawn.figure.data}) == 3
+    assert drawn.alt.startswith("Price: strong drift, effect 0.42, importance 30.0%. Sales: within chance")

@@ -10,7 +10,19 @@ from control_room import session
 from ml.errors import InputError
 from ml.records import ETL_DAG, RETRAIN_DAG, Choice, DataCheck, Progress, Scenario, ScenarioPlan, Variant
 
-ALL = ("", "upload", "predict", "history", "experiments", "retrain", "access", "whatif", "accuracy", "pipelines")
+ALL = (
+    "",
+    "upload",
+    "predict",
+    "history",
+    "experiments",
+    "retrain",
+    "access",
+    "whatif",
+    "accuracy",
+    "pipelines",
+    "data_health",
+)
 LANGUAGES = ("en", "es")
 both = pytest.mark.parametrize("language", LANGUAGES)
 every = pytest.mark.parametrize("page", ALL)
@@ -28,6 +40,7 @@ OPENINGS = {
     "history": ("The newest prediction was asked", "La última predicción se pidió"),
     "experiments": ("too close to call", "demasiado igualado para decidir"),
     "retrain": ("No retraining is running", "No hay ningún reentrenamiento en marcha"),
+    "data_health": ("Drifted beyond chance: Price, Promotion.", "Han derivado más de lo que hace el azar: Precio"),
     "pipelines": ("the last runs ended well: ETL", "las últimas ejecuciones terminaron bien: ETL"),
     "accuracy": ("Predictions erred by 18.0%", "Las predicciones erraron un 18,0"),
     "whatif": ("v7 answers what-ifs", "La v7 responde a los escenarios"),
@@ -40,6 +53,7 @@ EMPTY_OPENINGS = {
     "history": ("No prediction has been asked yet", "Aún no se ha pedido ninguna predicción"),
     "experiments": ("No model has been trained yet", "Aún no se ha entrenado ningún modelo"),
     "retrain": ("There is no data to learn from yet", "Aún no hay datos de los que aprender"),
+    "data_health": ("There is no sales data yet", "Aún no hay datos de ventas"),
     "pipelines": ("No pipeline has run yet", "Aún no se ha ejecutado ningún proceso"),
     "accuracy": ("No prediction can be compared", "Aún no se puede comparar ninguna predicción"),
     "whatif": ("train one first", "entrene uno primero"),
@@ -52,10 +66,26 @@ DOWN_OPENINGS = {
     "history": ("The predictions cannot be read now", "Las predicciones no se pueden leer ahora"),
     "experiments": ("It cannot be said now how", "Ahora no se puede decir cómo"),
     "retrain": ("No run can be started now", "Ahora no se puede iniciar ninguna ejecución"),
+    "data_health": ("how the data is", "cómo están los datos"),
     "pipelines": ("how the pipelines are", "cómo están los procesos"),
     "accuracy": ("how right the predictions were", "cuánto acertaron las predicciones"),
     "whatif": ("No what-if can be asked now", "Ahora no se puede probar ningún escenario"),
     "access": ("so no program can call it now", "ningún programa puede llamarla"),
+}
+
+
+# Something of each page that the services told before they went away.
+KNOWN = {
+    "": "17.9%",
+    "upload": "ventas-2026.csv",
+    "predict": "S03",
+    "history": "Page 1",
+    "experiments": "+0.8%",
+    "access": "Cash registers",
+    "whatif": "S03",
+    "accuracy": "25.0%",
+    "pipelines": "48003",
+    "data_health": "S02",
 }
 
 
@@ -103,9 +133,7 @@ def test_down_keeps_what_was_known(console, world, page, said):
     assert not app.exception
     after = said(app)
     assert "Last known state" in after
-    numbers = {"": "17.9%", "upload": "ventas-2026.csv", "predict": "S03", "history": "Page 1", "experiments": "+0.8%",
-               "access": "Cash registers", "whatif": "S03", "accuracy": "25.0%", "pipelines": "48003"}  # fmt: skip
-    known = numbers.get(page, "Retraining")
+    known = KNOWN.get(page, "Retraining")
     everything = after + str(
         [frame.value.to_dict() for frame in app.dataframe] + [t.value.to_dict() for t in app.table]
     )
@@ -770,3 +798,49 @@ def test_who_may_start_no_run_may_pause_none(console, world):
 def test_a_failed_last_run_is_said_first(console, world):
     world.runs[RETRAIN_DAG].reverse()
     assert "the last run failed: Retraining" in lead(console("pipelines"))
+
+
+# ---------------------------------------------------------------- data health
+
+
+def table_with(app, column):
+    return next(frame.value for frame in app.dataframe if column in frame.value.columns)
+
+
+def test_drift_stands_beside_importance_and_goes_to_retrain(console, world, said):
+    app = console("data_health")
+    drift = table_with(app, "Importance")
+    assert list(drift["Input"]) == ["Sales", "Price", "Promotion"]
+    assert list(drift["Drift"]) == ["within chance", "strong drift", "moderate drift"]
+    link = next(link for link in app.page_link if link.label == "Send as evidence to Retrain")
+    assert "evidence=d7f3a1c09b52" in str(link.proto)
+    sent = console("retrain", evidence="d7f3a1c09b52")
+    assert list(table_with(sent, "Importance")["Input"]) == ["Sales", "Price", "Promotion"]
+    assert "Evidence from Data health: drift" in said(sent)
+    assert "The data has changed since it was sent" in said(console("retrain", evidence="older"))
+
+
+def test_nothing_wrong_is_said_too(console, world, said):
+    world.drift, world.gaps = None, False
+    app = console("data_health")
+    text = said(app)
+    for wanted in ("No row is missing.", "far from usual", "No drift was measured", "found nothing to say"):
+        assert wanted in text
+    assert "check_circle" in lead(app)
+
+
+def test_gaps_and_unusual_sales_are_counted_and_filtered_from_the_address(console):
+    app = console("data_health")
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert (shown["Lately missing"], shown["Unusual sales"]) == ("0.9%", "4")
+    assert list(table_with(app, "Days without any row")["Days without any row"]) == [0, 2, 0]
+    assert set(table_with(console("data_health", odd_in="S02"), "Usual")["Store"]) == {"S02"}
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "series with 12% of the units are no longer"), ("es", "de las unidades ya no están")]
+)
+def test_what_the_checks_noticed_stays_visible(console, world, language, words):
+    facts = {"count": 3, "share": 0.12}
+    world.checks = (DataCheck(code="series_gone", severity="warning", message="m", facts=facts),)
+    assert any(words in block.value.replace("\\", "") for block in console("data_health", language).markdown)

@@ -175,6 +175,10 @@ def test_a_page_is_framed_when_it_is_the_first_thing_asked_for(new_server):
     assert app.selectbox(key="in_store").value == "S02"
 
 
+def test_the_first_thing_asked_for_may_be_in_another_language_than_the_browser(new_server):
+    assert opens_with(new_server("history", "en", lang="es"), OPENINGS, "history", "es")
+
+
 def test_retry_asks_again(console, world):
     world.down = {"api"}
     app = console("history")

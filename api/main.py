@@ -15,9 +15,11 @@ from api.guard import Guard
 from api.idempotency import IdempotencyKeys
 from api.openapi import document
 from api.routes import (
+    accuracy,
     advice,
     compat,
     data,
+    data_health,
     explain,
     forecast,
     health,
@@ -25,15 +27,17 @@ from api.routes import (
     jobs,
     judgements,
     keys,
+    limits,
     models,
     predict,
     runs,
+    scenarios,
     uploads,
     webhooks,
 )
 from api.services import Services
 from api.shortcut import Shortcut
-from ml.records import NewJudgement
+from ml.records import NewJudgement, ScenarioPlan
 from ml.settings import Settings, load_settings
 
 ROUTERS = (
@@ -48,8 +52,12 @@ ROUTERS = (
     runs,
     models,
     advice,
+    scenarios,
+    accuracy,
+    data_health,
     judgements,
     keys,
+    limits,
     webhooks,
     compat,
 )
@@ -61,6 +69,7 @@ BODIES: list[type[BaseModel]] = [
     webhooks.WebhookRequest,
     judgements.ActualRows,
     NewJudgement,
+    ScenarioPlan,
 ]
 
 

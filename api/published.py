@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,6 +56,10 @@ class Published:
     def since(self, date: dt.date) -> pl.DataFrame:
         """Rows of ``date`` and later."""
         return self.scan().filter(pl.col("date") >= date).collect().sort("store", "product", "date")
+
+    def recent(self, date: dt.date, columns: Sequence[str]) -> pl.DataFrame:
+        """Some columns of ``date`` and later; of a large panel only what is asked for is read."""
+        return self.scan().filter(pl.col("date") >= date).select(columns).collect()
 
     def points(self, wanted: Selection) -> list[SalesPoint]:
         """Sales per period, summed over the selection; price and promotion are the mean of its rows."""

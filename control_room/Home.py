@@ -17,14 +17,23 @@ HERE = Path(__file__).parent
 
 # section -> pages: file, title, icon. A new page is a new line here.
 PAGES = {
-    N_("Data"): [("upload", N_("Upload"), ":material/upload_file:")],
+    N_("Data"): [
+        ("upload", N_("Upload"), ":material/upload_file:"),
+        ("data_health", N_("Data health"), ":material/monitor_heart:"),
+    ],
     N_("Forecasts"): [
         ("predict", N_("Predict"), ":material/online_prediction:"),
+        ("whatif", N_("What-if"), ":material/alt_route:"),
         ("history", N_("History"), ":material/history:"),
+        ("accuracy", N_("Accuracy"), ":material/target:"),
     ],
     N_("Models"): [
         ("experiments", N_("Experiments"), ":material/compare_arrows:"),
         ("retrain", N_("Retrain"), ":material/model_training:"),
+    ],
+    N_("Operations"): [
+        ("pipelines", N_("Pipelines"), ":material/account_tree:"),
+        ("access", N_("API & access"), ":material/key:"),
     ],
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
+from typing import Any
 
 from control_room import words
 from control_room.clients.api import Catalog
@@ -10,18 +12,32 @@ from control_room.clients.mlflow import ExperimentRun
 from control_room.live import Seen
 from control_room.session import ask_airflow, ask_api, ask_mlflow
 from ml.records import (
+    USER_ROLES,
+    WHAT_IF,
+    Accuracy,
     Advice,
+    Answer,
+    ApiKey,
+    ChampionsPage,
+    DataHealth,
     ForecastReply,
     ForecastRequest,
     Health,
+    Limits,
+    Me,
     ModelInfo,
     ModelReport,
+    Pipeline,
+    PredictionInput,
     Progress,
     Promotion,
+    RowError,
     Run,
     SalesPoint,
+    Scenario,
     Snapshot,
     Upload,
+    UserRole,
 )
 
 
@@ -37,6 +53,10 @@ def snapshot() -> Seen[Snapshot]:
     return ask_api("snapshot", lambda api: api.snapshot(), seconds=10)
 
 
+def data_health() -> Seen[DataHealth]:
+    return ask_api("data-health", lambda api: api.data_health(), seconds=60)
+
+
 def uploads() -> Seen[tuple[Upload, ...]]:
     return ask_api("uploads", lambda api: api.uploads(), seconds=5)
 
@@ -50,6 +70,27 @@ def standing_forecast(store: str, product: str, version: str, data_version: str)
     request = ForecastRequest(stores=(store,), products=(product,), horizon=None)
     question = ("forecast", store, product, version, data_version)
     return ask_api(question, lambda api: api.forecast(request), seconds=6 * 3600)
+
+
+def what_if(
+    rows: tuple[PredictionInput, ...], model: str, version: str, data_version: str
+) -> Seen[tuple[Answer | RowError, ...]]:
+    """Answers to what is only tried out. The same until model or data change, and asking logs them: ask once."""
+    question = ("what-if", tuple(row.model_dump_json() for row in rows), model, version, data_version)
+    return ask_api(question, lambda api: api.predict(rows, model, WHAT_IF), seconds=6 * 3600)
+
+
+def accuracy(by: str, filters: Mapping[str, Any]) -> Seen[Accuracy]:
+    question = ("accuracy", by, tuple(sorted((name, str(value)) for name, value in filters.items())))
+    return ask_api(question, lambda api: api.accuracy(by, filters), seconds=60)
+
+
+def scenarios() -> Seen[tuple[Scenario, ...]]:
+    return ask_api("scenarios", lambda api: api.scenarios(), seconds=10)
+
+
+def scenario(scenario_id: str) -> Seen[Scenario]:
+    return ask_api(("scenario", scenario_id), lambda api: api.scenario(scenario_id), seconds=10)
 
 
 def models() -> Seen[tuple[ModelInfo, ...]]:
@@ -74,6 +115,28 @@ def promotions() -> Seen[tuple[Promotion, ...]]:
     return ask_api("promotions", lambda api: api.promotions(), seconds=15)
 
 
+def champions(limit: int) -> Seen[ChampionsPage]:
+    return ask_api(("champions", limit), lambda api: api.champions(limit=limit), seconds=15)
+
+
+def me() -> Seen[Me]:
+    return ask_api("me", lambda api: api.me(), seconds=30)
+
+
+def may(role: UserRole) -> bool:
+    """Whether the caller may do what a role may, as far as is known; the API decides it again."""
+    caller = me().value
+    return caller is not None and USER_ROLES.index(caller.role) >= USER_ROLES.index(role)
+
+
+def keys() -> Seen[tuple[ApiKey, ...]]:
+    return ask_api("keys", lambda api: api.keys(), seconds=10)
+
+
+def limits() -> Seen[Limits]:
+    return ask_api("limits", lambda api: api.limits(), seconds=60)
+
+
 def runs(dag_id: str) -> Seen[tuple[Run, ...]]:
     return ask_airflow(("runs", dag_id), lambda airflow: airflow.runs(dag_id), seconds=3)
 
@@ -89,6 +152,10 @@ def progress(dag_id: str, run_id: str) -> Seen[Progress | None]:
 
 def paused(dag_id: str) -> Seen[bool]:
     return ask_airflow(("paused", dag_id), lambda airflow: airflow.paused(dag_id), seconds=5)
+
+
+def pipeline(dag_id: str) -> Seen[Pipeline]:
+    return ask_airflow(("pipeline", dag_id), lambda airflow: airflow.pipeline(dag_id), seconds=5)
 
 
 def task_log(dag_id: str, run_id: str, task_id: str, try_number: int) -> Seen[str]:

@@ -7,14 +7,49 @@ brings a sentence that says the same in words.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from control_room.i18n import amount, day, decimal_mark, gettext, group_mark, percent, reader, weekday
-from control_room.words import MODEL_NAMES, segment, span, unit, word
-from ml.records import Answer, Evaluation, Promotion, SalesPoint, Segment
+from control_room.i18n import (
+    amount,
+    day,
+    decimal_mark,
+    duration,
+    gettext,
+    group_mark,
+    moment,
+    number,
+    percent,
+    reader,
+    weekday,
+)
+from control_room.outcomes import Outcome, unsupported
+from control_room.words import (
+    DRIFT_LEVELS,
+    INPUT_NAMES,
+    MODEL_NAMES,
+    RUN_STATES,
+    segment,
+    segment_name,
+    span,
+    state,
+    unit,
+    word,
+)
+from ml.records import (
+    Accuracy,
+    AccuracyRow,
+    Answer,
+    DataDay,
+    Evaluation,
+    FeatureDrift,
+    Promotion,
+    Run,
+    SalesPoint,
+    Segment,
+)
 
 
 @dataclass(frozen=True)
@@ -37,13 +72,22 @@ class Look:
     line: str
     muted: str
     text: str
+    more: tuple[str, str] = ("#7d5ba6", "#6f8f2f")  # for a fourth and a fifth line
 
 
 LIGHT = Look(
     "#33474c", "#0b6b67", "#c2621b", "rgba(11,107,103,.12)", "rgba(11,107,103,.22)", "#dfe7e5", "#849496", "#16282c"
 )
 DARK = Look(
-    "#c9d6d4", "#4cc3b2", "#f0a35e", "rgba(76,195,178,.14)", "rgba(76,195,178,.26)", "#25363a", "#8da0a0", "#e6eeec"
+    "#c9d6d4",
+    "#4cc3b2",
+    "#f0a35e",
+    "rgba(76,195,178,.14)",
+    "rgba(76,195,178,.26)",
+    "#25363a",
+    "#8da0a0",
+    "#e6eeec",
+    ("#b79ae0", "#b4cf6d"),
 )
 SYMBOLS = {
     "challenger": "diamond",
@@ -51,6 +95,7 @@ SYMBOLS = {
     "seasonal_naive": "x-thin-open",
     "moving_average": "line-ns-open",
     "linear": "triangle-up-open",
+    "model": "circle",
 }
 
 
@@ -190,6 +235,52 @@ def _forecast_alt(actual: Sequence[SalesPoint], answers: Sequence[Answer]) -> st
     return " ".join(parts) or gettext("No data in this chart.")
 
 
+# ---------------------------------------------------------------- what if
+
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+POINTS = ("circle", "diamond", "square", "triangle-up", "x")
+
+
+def what_if_chart(outcomes: Sequence[Outcome], *, dark: bool = False) -> Chart:
+    """Units per day of the baseline and each scenario; days beyond what history shows are hatched."""
+    colours = look(dark)
+    figure = _figure(colours, height=340)
+    inks = (colours.actual, colours.model, colours.rival, *colours.more)
+    _add_hatched(figure, sorted({a.date for one in outcomes for a in one.answers if unsupported(a)}), colours)
+    for index, one in enumerate(outcomes):
+        figure.add_scatter(
+            x=[answer.date for answer in one.answers],
+            y=[answer.prediction for answer in one.answers],
+            mode="lines+markers",
+            name=one.name,
+            line={"color": inks[index], "width": 2.2, "dash": DASHES[index]},
+            marker={"size": 6, "symbol": POINTS[index]},
+            customdata=[_line(answer.date, one.name, amount(answer.prediction)) for answer in one.answers],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False}, bargap=0)
+    figure.update_xaxes(tickformat=_tick_days())
+    figure.update_yaxes(rangemode="tozero", selector={"visible": None})
+    figure.update_layout(yaxis_title=unit(outcomes[0].answers[0].unit))
+    totals = gettext("{name}: {units} in total.")
+    return Chart(figure, " ".join(totals.format(name=one.name, units=amount(one.units)) for one in outcomes))
+
+
+def _add_hatched(figure: go.Figure, days: Sequence[dt.date], colours: Look) -> None:
+    if not days:
+        return
+    hatch = {"shape": "/", "fgcolor": colours.muted, "bgcolor": "rgba(0,0,0,0)", "size": 6, "solidity": 0.25}
+    figure.add_bar(
+        x=list(days),
+        y=[1] * len(days),
+        yaxis="y2",
+        name=gettext("beyond history"),
+        marker={"color": "rgba(0,0,0,0)", "line": {"width": 0}, "pattern": hatch},
+        opacity=0.45,
+        hoverinfo="skip",
+    )
+
+
 # ---------------------------------------------------------------- champion against challenger
 
 
@@ -269,7 +360,7 @@ def _add_spans(figure: go.Figure, names: list[str], values: dict[str, list[float
 
 
 def _model_colour(model: str, colours: Look) -> str:
-    return {"challenger": colours.rival, "champion": colours.model}.get(model, colours.muted)
+    return {"challenger": colours.rival, "champion": colours.model, "model": colours.model}.get(model, colours.muted)
 
 
 def _dots_alt(names: list[str], values: dict[str, list[float | None]]) -> str:
@@ -278,6 +369,163 @@ def _dots_alt(names: list[str], values: dict[str, list[float | None]]) -> str:
         shares = ", ".join(f"{word(MODEL_NAMES, model)} {percent(row[index])}" for model, row in values.items())
         parts.append(f"{name}: {shares}.")
     return " ".join(parts) or gettext("No data in this chart.")
+
+
+# ---------------------------------------------------------------- accuracy
+
+MOST_DOTS = 20
+TARGETS = {"80": 0.8, "95": 0.95, "bias": 0.0}
+
+
+def accuracy_chart(rows: Sequence[AccuracyRow], measure: str, title: str, *, dark: bool = False) -> Chart:
+    """One measure per predicted day; of the error also that of seasonal naive, of the others where they should be."""
+    colours = look(dark)
+    figure = _figure(colours, height=300)
+    days = [dt.date.fromisoformat(str(row.key)) for row in rows]
+    mine = [row.coverage.get(measure) if measure in ("80", "95") else getattr(row, measure) for row in rows]
+    form = amount if measure == "rmse" else percent
+    _add_measure(figure, "model", days, mine, form, colours)
+    if measure == "wape":
+        _add_measure(figure, "seasonal_naive", days, [row.naive_wape for row in rows], form, colours)
+    if measure in TARGETS:
+        figure.add_hline(y=TARGETS[measure], line={"color": colours.muted, "dash": "dot", "width": 1})
+    figure.update_xaxes(tickformat=_tick_days())
+    figure.update_yaxes(title=title, tickformat=None if measure == "rmse" else ".0%")
+    known = [(value, date) for value, date in zip(mine, days, strict=True) if value is not None]
+    if not known:
+        return Chart(figure, gettext("No data in this chart."))
+    (low, low_day), (high, high_day) = min(known), max(known)
+    text = gettext("{title}: lowest {low} on {low_day}, highest {high} on {high_day}.")
+    facts = {"low": form(low), "low_day": day(low_day), "high": form(high), "high_day": day(high_day)}
+    return Chart(figure, text.format(title=title, **facts))
+
+
+def _add_measure(
+    figure: go.Figure,
+    model: str,
+    days: Sequence[dt.date],
+    values: Sequence[float | None],
+    form: Callable[[float | None], str],
+    colours: Look,
+) -> None:
+    name = word(MODEL_NAMES, model)
+    figure.add_scatter(
+        x=list(days),
+        y=list(values),
+        mode="lines+markers",
+        name=name,
+        line={"color": _model_colour(model, colours), "width": 2, "dash": "solid" if model == "model" else "dot"},
+        marker={"size": 6, "symbol": SYMBOLS[model]},
+        customdata=[_line(date, name, form(value)) for date, value in zip(days, values, strict=True)],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+
+
+def accuracy_dots(found: Accuracy, *, dark: bool = False) -> Chart:
+    """WAPE of predictions and seasonal naive per segment; of many, those where most units were missed."""
+    shown = found.items
+    if len(shown) > MOST_DOTS:
+        shown = tuple(sorted(shown, key=lambda row: row.error, reverse=True)[:MOST_DOTS])
+    values = {"model": [row.wape for row in shown], "seasonal_naive": [row.naive_wape for row in shown]}
+    return _dots([segment_name(found.by, str(row.key)) for row in shown], values, dark)
+
+
+# ---------------------------------------------------------------- data health
+
+LEVEL_SYMBOLS = {"none": "circle-open", "moderate": "diamond", "strong": "x"}
+
+
+def missing_chart(days: Sequence[DataDay], *, dark: bool = False) -> Chart:
+    """Rows per day whose sales are not known."""
+    colours = look(dark)
+    figure = _figure(colours, height=220)
+    shares = [item.missing / item.rows if item.rows else 0.0 for item in days]
+    figure.add_bar(
+        x=[item.date for item in days],
+        y=[item.missing for item in days],
+        marker={"color": colours.rival, "pattern": {"shape": "/"}},
+        customdata=[
+            _line(item.date, gettext("missing"), f"{amount(item.missing)} ({percent(share)})")
+            for item, share in zip(days, shares, strict=True)
+        ],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    figure.update_layout(showlegend=False, margin={"b": 8})
+    figure.update_xaxes(tickformat=_tick_days())
+    figure.update_yaxes(rangemode="tozero", title=gettext("Rows"))
+    text = gettext("Rows are missing on {days} of {all} days.")
+    return Chart(figure, text.format(days=sum(item.missing > 0 for item in days), all=len(days)))
+
+
+def drift_chart(features: Sequence[FeatureDrift], importance: Mapping[str, float], *, dark: bool = False) -> Chart:
+    """Each input by how far it moved and how much it weighs: what lies up and right matters."""
+    colours = look(dark)
+    inks = {"none": colours.muted, "moderate": colours.model, "strong": colours.rival}
+    figure = _figure(colours, height=300)
+    for level, symbol in LEVEL_SYMBOLS.items():
+        found = [item for item in features if item.level == level]
+        names = [word(INPUT_NAMES, item.feature) for item in found]
+        figure.add_scatter(
+            x=[item.distance for item in found],
+            y=[importance.get(item.feature) for item in found],
+            mode="markers+text",
+            name=state(DRIFT_LEVELS, level)[1],
+            text=names,
+            textposition="top center",
+            marker={"symbol": symbol, "size": 12, "color": inks[level]},
+            hovertemplate="%{text}<extra></extra>",
+            cliponaxis=False,
+        )
+    figure.update_xaxes(title=gettext("Effect"), rangemode="tozero")
+    figure.update_yaxes(title=gettext("Importance"), rangemode="tozero", tickformat=".0%")
+    figure.update_layout(margin={"b": 84})
+    text = gettext("{name}: {level}, effect {effect}, importance {importance}.")
+    told = [
+        text.format(
+            name=word(INPUT_NAMES, item.feature), level=state(DRIFT_LEVELS, item.level)[1],
+            effect=number(item.distance, 2), importance=percent(importance.get(item.feature)),
+        )
+        for item in features
+    ]  # fmt: skip
+    return Chart(figure, " ".join(told))
+
+
+# ---------------------------------------------------------------- runs
+
+
+FEWEST_RUNS = 10  # room for so many, so that two runs are no two walls
+
+
+def runs_chart(runs: Sequence[Run], *, dark: bool = False) -> Chart:
+    """How long each run took, oldest first; failed ones are hatched, of another colour and named so."""
+    colours = look(dark)
+    figure = _figure(colours, height=230)
+    shown = [run for run in reversed(runs) if run.started_at and run.ended_at]
+    minutes = [(run.ended_at - run.started_at).total_seconds() / 60 for run in shown]  # type: ignore[operator]
+    for code, ink, shape in (("success", colours.model, ""), ("failed", colours.rival, "/")):
+        figure.add_bar(
+            x=[index for index, run in enumerate(shown) if run.state == code],
+            y=[minutes[index] for index, run in enumerate(shown) if run.state == code],
+            name=state(RUN_STATES, code)[1],
+            marker={"color": ink, "pattern": {"shape": shape}},
+            customdata=[
+                f"{moment(run.started_at)}<br><b>{duration(60 * minutes[index])}</b>"
+                for index, run in enumerate(shown)
+                if run.state == code
+            ],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    every = max(1, len(shown) // 6)
+    figure.update_layout(showlegend=True)
+    figure.update_xaxes(
+        range=[-0.5, max(len(shown), FEWEST_RUNS) - 0.5],
+        tickvals=list(range(0, len(shown), every)),
+        ticktext=[day(run.started_at.date()) for run in shown[::every] if run.started_at],
+    )
+    figure.update_yaxes(rangemode="tozero", title=gettext("Minutes"))
+    failed = sum(run.state == "failed" for run in shown)
+    text = gettext("{count} runs have ended, {failed} of them failed.")
+    return Chart(figure, text.format(count=len(shown), failed=failed))
 
 
 # ---------------------------------------------------------------- one style

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import streamlit as st
 
+from control_room.session import LANGUAGE_KEY
+
 FRAMED = "framed"
 WAY_BACK = "way-back"
 
@@ -28,8 +30,10 @@ def frame() -> Iterator[None]:
 def within_frame(name: str) -> None:
     """First line of a page: go through Home when there is no frame around it."""
     if not st.session_state.get(FRAMED):
-        st.session_state[WAY_BACK] = (name, st.query_params.to_dict())
-        st.switch_page("Home.py")
+        query = st.query_params.to_dict()
+        st.session_state[WAY_BACK] = (name, query)
+        spoken = {LANGUAGE_KEY: query[LANGUAGE_KEY]} if LANGUAGE_KEY in query else None
+        st.switch_page("Home.py", query_params=spoken)  # Home settles the language before it knows the way back
 
 
 def go_back() -> None:

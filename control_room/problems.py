@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from control_room.i18n import N_, gettext
-from ml.errors import ControlRoomError, ServiceDown
+from ml.errors import ControlRoomError, ServiceDown, all_codes
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,25 @@ SENTENCES: dict[str, tuple[str, str]] = {
         N_("The API does not accept the console's key."),
         N_("Whoever runs the service has to give the console the API's key (CONTROL_ROOM_API_TOKEN)."),
     ),
+}
+
+# Error of the API as a program meets it: code -> status, what happened, what can be done. The console's own case of a
+# key that is not accepted is another one than a program's, and wrong settings never get to answer.
+_AS_A_PROGRAM = {
+    "unauthorized": (
+        N_("The key is missing, unknown, ended or revoked."),
+        N_("Send a valid one as X-API-Key or as Authorization: Bearer."),
+    ),
+    "forbidden": (N_("The key's role does not allow this."), N_("Use a key with the role that the route takes.")),
+    "service_down": (
+        N_("A service that is needed for this does not answer."),
+        N_("Try again after the seconds of Retry-After."),
+    ),
+}
+ANSWERED: dict[str, tuple[int, str, str]] = {
+    code: (kind.status, *(_AS_A_PROGRAM.get(code) or SENTENCES[code]))
+    for code, kind in all_codes().items()
+    if code in SENTENCES and code != "settings"
 }
 
 SERVICE_NAMES = {

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from control_room.clients.mlflow import ExperimentRun
-from control_room.i18n import N_, gettext, number, percent
-from control_room.words import MODEL_NAMES, SUPPORT_LEVELS, TOTAL_OVER, TOTAL_SPANS, WARNINGS, driver, state, word
-from ml.records import Answer, Evaluation, Explanation, HistoryItem, Metrics, RowError, SumCoverage
+from control_room.i18n import N_, amount, duration, gettext, moment, number, percent
+from control_room.outcomes import Outcome, break_even
+from control_room.words import (
+    DRIFT_LEVELS,
+    INPUT_NAMES,
+    MODEL_NAMES,
+    RUN_STATES,
+    SEGMENT_NAMES,
+    SUPPORT_LEVELS,
+    TOTAL_OVER,
+    TOTAL_SPANS,
+    WARNINGS,
+    driver,
+    segment_name,
+    state,
+    word,
+)
+from ml.records import (
+    ETL_DAG,
+    Accuracy,
+    AccuracyRow,
+    Answer,
+    Drift,
+    Evaluation,
+    Explanation,
+    HistoryItem,
+    Metrics,
+    Outlier,
+    RowError,
+    Run,
+    StoreDays,
+    SumCoverage,
+)
 
 INPUTS = ("price", "promotion", "holiday")
 
@@ -68,6 +98,48 @@ def row_errors(rows: Sequence[RowError]) -> pd.DataFrame:
     )
 
 
+# ---------------------------------------------------------------- what if
+
+Scored = Sequence[tuple[str, tuple[Outcome, ...]]]  # name of the model -> outcomes, baseline first
+
+
+def what_if(models: Scored) -> pd.DataFrame:
+    """One row per scenario and model, with what it brings beside the baseline of the same model."""
+    return pd.DataFrame([_brought(name, found[0], one) for name, found in models for one in found])
+
+
+def _brought(model: str, baseline: Outcome, one: Outcome) -> dict[str, Any]:
+    beside = one is not baseline
+    return {
+        gettext("Scenario"): one.name,
+        gettext("Model"): model,
+        gettext("Units"): one.units,
+        gettext("± units"): one.units - baseline.units if beside else None,
+        gettext("Revenue"): one.revenue,
+        gettext("± revenue"): _less(one.revenue, baseline.revenue) if beside else None,
+        gettext("Profit"): one.profit,
+        gettext("± profit"): _less(one.profit, baseline.profit) if beside else None,
+        gettext("Break-even"): break_even(baseline, one) if beside else None,
+        gettext("Promoted days"): one.promotion_days,
+        gettext("Days beyond history"): one.extrapolated,
+    }
+
+
+def _less(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
+
+
+def what_if_days(models: Scored) -> pd.DataFrame:
+    """One row per day, scenario and model."""
+    rows = [
+        {gettext("Scenario"): one.name, **_answer(answer)}
+        for _, found in models
+        for one in found
+        for answer in one.answers
+    ]
+    return pd.DataFrame(rows)
+
+
 # ---------------------------------------------------------------- history
 
 # column of the frame -> heading
@@ -104,6 +176,115 @@ def _history_row(item: HistoryItem) -> dict[str, Any]:
 def history_export(items: Sequence[HistoryItem]) -> pd.DataFrame:
     frame = history(items).rename(columns={name: gettext(title) for name, title in HISTORY.items()})
     return frame.rename(columns={"id": gettext("Prediction")})
+
+
+# ---------------------------------------------------------------- accuracy
+
+KEY_NAMES = {"date": N_("Day"), **SEGMENT_NAMES}
+ADDED = (("seasonal_naive", "naive_wape"), ("model", "wape_beside_naive"))
+
+
+def accuracy(found: Accuracy) -> pd.DataFrame:
+    """One row per key, shares as shares."""
+    return pd.DataFrame([_accuracy_row(found.by, row) for row in found.items])
+
+
+def _accuracy_row(by: str, row: AccuracyRow) -> dict[str, Any]:
+    return {
+        gettext(KEY_NAMES[by]): segment_name(by, str(row.key)),
+        gettext("Rows"): row.rows,
+        gettext("Sold"): row.sold,
+        gettext("Units missed"): row.error,
+        gettext("RMSE, units"): row.rmse,
+        gettext("Error (WAPE)"): row.wape,
+        gettext("Seasonal naive"): row.naive_wape,
+        gettext("Bias"): row.bias,
+        gettext("In the 80 % interval"): row.coverage.get("80"),
+        gettext("In the 95 % interval"): row.coverage.get("95"),
+    }
+
+
+def shares(frame: pd.DataFrame) -> list[str]:
+    """The columns that hold shares."""
+    return list(frame.columns[5:])
+
+
+def measure(row: AccuracyRow, name: str) -> str:
+    """One measure as text in the reader's form."""
+    if name in ("80", "95"):
+        return percent(row.coverage.get(name))
+    return amount(row.rmse) if name == "rmse" else percent(getattr(row, name), signed=name == "bias")
+
+
+def value_added(total: AccuracyRow) -> pd.DataFrame | None:
+    """Error of each step of forecasting on the same rows, and how much it takes off the step before."""
+    if total.naive_wape is None or total.wape_beside_naive is None:
+        return None
+    rows, before = [], None
+    for model, name in ADDED:
+        error = getattr(total, name)
+        rows.append(
+            {
+                gettext("Step"): word(MODEL_NAMES, model),
+                gettext("Error (WAPE)"): percent(error),
+                gettext("Taken off the step before"): "–" if before is None else percent(before - error, signed=True),
+                gettext("Rows"): number(total.naive_rows),
+            }
+        )
+        before = error
+    return pd.DataFrame(rows)
+
+
+# ---------------------------------------------------------------- data health
+
+
+def store_days(found: Sequence[StoreDays]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                gettext("Store"): item.store,
+                gettext("Newest day"): item.newest,
+                gettext("Days without any row"): item.silent_days,
+                gettext("Missing"): item.missing,
+            }
+            for item in found
+        ]
+    )
+
+
+def outliers(found: Sequence[Outlier]) -> pd.DataFrame:
+    """Those with the most units first."""
+    return pd.DataFrame(
+        [
+            {
+                gettext("Day"): item.date,
+                gettext("Store"): item.store,
+                gettext("Product"): item.product,
+                gettext("Sold"): item.sales,
+                gettext("Usual"): item.usual,
+                gettext("Difference"): item.sales - item.usual,
+            }
+            for item in found
+        ]
+    )
+
+
+def drift(found: Drift, importance: Mapping[str, float]) -> pd.DataFrame:
+    """One row per input; the most important first."""
+    ordered = sorted(found.features, key=lambda item: -importance.get(item.feature, 0.0))
+    return pd.DataFrame(
+        [
+            {
+                gettext("Input"): word(INPUT_NAMES, item.feature),
+                gettext("Drift"): state(DRIFT_LEVELS, item.level)[1],
+                gettext("Effect"): item.distance,
+                gettext("Importance"): importance.get(item.feature),
+                gettext("Index"): item.psi,
+                gettext("Chance alone"): item.noise,
+            }
+            for item in ordered
+        ]
+    )
 
 
 # ---------------------------------------------------------------- experiments
@@ -155,6 +336,37 @@ def _sum(item: SumCoverage, frequency: str) -> dict[str, str]:
         gettext("Totals tested"): number(item.sums),
         **{gettext(METRICS[level]): percent(share) for level, share in item.coverage.items()},
     }
+
+
+FLOW_NAMES = {
+    "rows_in": N_("Rows in"),
+    "rows_rejected": N_("Rows left out"),
+    "rows_clean": N_("Rows out"),
+    "rows_filled": N_("of them added"),
+    "rows_train": N_("for training"),
+    "rows_test": N_("for testing"),
+}
+FLOW_COLUMNS = ("rows_in", "rows_rejected", "rows_clean")
+
+
+def runs(found: Sequence[Run], logged: Mapping[str, ExperimentRun]) -> pd.DataFrame:
+    """One row per run; ``logged`` are the MLflow runs by their names, which are the ids of the pipelines' runs."""
+    return pd.DataFrame([_run(item, logged.get(item.run_id)) for item in found])
+
+
+def _run(item: Run, logged: ExperimentRun | None) -> dict[str, Any]:
+    metrics, params = (logged.metrics, logged.params) if logged else ({}, {})
+    seconds = (item.ended_at - item.started_at).total_seconds() if item.ended_at and item.started_at else None
+    row: dict[str, Any] = {
+        gettext("Started"): moment(item.started_at),
+        gettext("State"): state(RUN_STATES, item.state)[1],
+        gettext("Took"): duration(seconds) if seconds is not None else None,
+    }
+    if item.dag_id == ETL_DAG:
+        row |= {gettext(FLOW_NAMES[name]): metrics.get(name) for name in FLOW_COLUMNS}
+    elif logged:
+        row |= {gettext("Error (WAPE)"): percent(metrics.get("challenger_wape"))}
+    return row | {gettext("Data version"): params.get("data_version"), gettext("Run"): item.run_id}
 
 
 def experiment_runs(runs: Sequence[ExperimentRun]) -> tuple[pd.DataFrame, list[str], list[str]]:

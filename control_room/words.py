@@ -87,6 +87,7 @@ MODEL_NAMES = {
     "champion": N_("Champion"),
     "seasonal_naive": N_("Seasonal naive"),
     "moving_average": N_("Moving average"),
+    "model": N_("Predictions"),
     "linear": N_("Linear model"),
     "xgboost": N_("Boosted trees"),
 }
@@ -163,6 +164,30 @@ ACTIONS = {
     "reject": N_("rejected"),
     "retire": N_("files given up"),
 }
+DRIFT_LEVELS = {
+    "none": (":material/check:", N_("within chance"), "green"),
+    "moderate": (":material/trending_up:", N_("moderate drift"), "orange"),
+    "strong": (":material/priority_high:", N_("strong drift"), "red"),
+}
+INPUT_NAMES = {
+    "sales": N_("Sales"),
+    "price": N_("Price"),
+    "promotion": N_("Promotion"),
+    "store": N_("Mix of stores"),
+    "product": N_("Mix of products"),
+}
+USER_ROLE_NAMES = {
+    "viewer": N_("viewer"),
+    "planner": N_("planner"),
+    "analyst": N_("analyst"),
+    "manager": N_("manager"),
+    "admin": N_("administrator"),
+}
+KEY_STATES = {
+    "valid": (":material/check_circle:", N_("valid"), "green"),
+    "ended": (":material/timer_off:", N_("ended"), "gray"),
+    "revoked": (":material/key_off:", N_("revoked"), "red"),
+}
 UNITS = {"units/day": N_("units/day"), "units/week": N_("units/week"), "units": N_("units")}
 
 
@@ -171,6 +196,15 @@ def progress(told: Progress) -> str:
     return gettext(PROGRESS[told.unit]).format(
         number=number(told.number), total=number(told.total), ahead=number(told.ahead or 0)
     )
+
+
+def schedule(code: str | None) -> str:
+    """When a pipeline runs by itself."""
+    if code is None:
+        return gettext("only when it is started")
+    if code.startswith("Asset"):
+        return gettext("after each ETL that has published")
+    return gettext("{cron} (minute, hour, day, month, weekday; UTC)").format(cron=code)
 
 
 def word(table: dict[str, str], code: str) -> str:
@@ -278,6 +312,14 @@ def segment(item: Segment) -> str:
     if item.by == "horizon" and item.value.startswith("week "):
         return gettext("week {number}").format(number=item.value.removeprefix("week "))
     return item.value
+
+
+def segment_name(by: str, key: str) -> str:
+    """A segment of the accuracy: weeks ahead and promotion in words, names as they are."""
+    if by == "horizon":
+        return gettext("week {number}").format(number=key)
+    known = {"yes": gettext("on promotion"), "no": gettext("no promotion"), "unknown": gettext("not known")}
+    return known.get(key, key) if by == "promotion" else key
 
 
 def choice(made: Choice | None) -> str:

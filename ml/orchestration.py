@@ -17,7 +17,7 @@ from airflow_client import client as ac
 from airflow_client.client.exceptions import ApiException
 
 from ml.errors import Conflict, InputError, NotFound, ServiceDown
-from ml.records import PartHealth, Run, TaskState
+from ml.records import PartHealth, Pipeline, Run, TaskState
 
 T = TypeVar("T")
 ACTIVE = ["queued", "running"]
@@ -159,8 +159,20 @@ class AirflowClient:
         reply = self._call(lambda api: ac.DAGApi(api).get_dag(dag_id=dag_id, _request_timeout=self._timeout))
         return bool(reply.is_paused)
 
+    def pipeline(self, dag_id: str) -> Pipeline:
+        """Whether the DAG is paused, when it runs by itself, and when next."""
+        reply = self._call(lambda api: ac.DAGApi(api).get_dag(dag_id=dag_id, _request_timeout=self._timeout))
+        return _pipeline(reply)
+
+    def pause(self, dag_id: str) -> None:
+        """A run that is active goes on; a new one waits."""
+        self._set_paused(dag_id, True)
+
     def unpause(self, dag_id: str) -> None:
-        body = ac.DAGPatchBody(is_paused=False)
+        self._set_paused(dag_id, False)
+
+    def _set_paused(self, dag_id: str, paused: bool) -> None:
+        body = ac.DAGPatchBody(is_paused=paused)
         self._call(
             lambda api: ac.DAGApi(api).patch_dag(dag_id=dag_id, dag_patch_body=body, _request_timeout=self._timeout)
         )
@@ -219,6 +231,15 @@ def _run(reply: Any, tasks: tuple[TaskState, ...]) -> Run:
         ended_at=reply.end_date,
         conf=dict(reply.conf or {}),
         tasks=tasks,
+    )
+
+
+def _pipeline(reply: Any) -> Pipeline:
+    return Pipeline(
+        dag_id=reply.dag_id,
+        paused=bool(reply.is_paused),
+        schedule=reply.timetable_summary or None,
+        next_run_at=reply.next_dagrun_run_after,
     )
 
 

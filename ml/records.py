@@ -17,6 +17,7 @@ RETRAIN_DAG = "retrain_sales_model"
 DEFAULT_STORE = "all"
 DEFAULT_PRODUCT = "all"
 LEVELS = (80, 95)
+WHAT_IF = "what-if"  # source of answers to what somebody only tries out: nothing is judged by them
 
 Role = Literal["date", "store", "product", "sales", "price", "promotion", "holiday"]
 ROLES: tuple[Role, ...] = ("date", "store", "product", "sales", "price", "promotion", "holiday")
@@ -224,6 +225,45 @@ class Snapshot(Record):
     files: dict[str, str]
     checks: tuple[DataCheck, ...] = ()
     drift: Drift | None = None
+
+
+class DataDay(Record):
+    """One date of the published data: rows there should be, rows whose sales are not known, units sold."""
+
+    date: dt.date
+    rows: int
+    missing: int
+    sold: float
+
+
+class StoreDays(Record):
+    """One store lately: its newest known day, days without any known row, share of rows that are not known."""
+
+    store: str
+    newest: dt.date | None
+    silent_days: int
+    missing: float
+
+
+class Outlier(Record):
+    """Sales far from what is ``usual`` for the series, in units."""
+
+    date: dt.date
+    store: str
+    product: str
+    sales: float
+    usual: float
+
+
+class DataHealth(Record):
+    """The last weeks of the published data; ``importance``: input -> its share in the champion's forecasts."""
+
+    data_version: str
+    days: tuple[DataDay, ...]
+    stores: tuple[StoreDays, ...]
+    outliers: tuple[Outlier, ...]
+    importance: dict[str, float] = Field(default_factory=dict)
+    unseen: tuple[str, ...] = ()
 
 
 class SeriesInfo(Record):
@@ -602,6 +642,38 @@ class HistoryPage(Record):
     next_cursor: str | None
 
 
+class AccuracyRow(Record):
+    """Accuracy of logged predictions under one key; ``key`` is None for all of them together.
+
+    ``sold`` and ``error`` (sum of absolute errors) in units; ``wape``, ``bias`` and ``coverage`` are shares. The naive
+    forecast is known on ``naive_rows`` only: ``wape_beside_naive`` is the model's on exactly those. ``promoted``,
+    ``holidays`` and ``unsupported`` (no similar day in history) count rows.
+    """
+
+    key: str | None
+    rows: int
+    sold: float
+    error: float
+    wape: float | None
+    bias: float | None
+    rmse: float | None
+    coverage: dict[str, float] = Field(default_factory=dict)
+    naive_rows: int = 0
+    naive_wape: float | None = None
+    wape_beside_naive: float | None = None
+    promoted: int = 0
+    holidays: int = 0
+    unsupported: int = 0
+
+
+class Accuracy(Record):
+    """Accuracy per key; ``total`` is None where nothing can be judged yet."""
+
+    by: Literal["date", "horizon", "store", "product", "promotion"]
+    items: tuple[AccuracyRow, ...]
+    total: AccuracyRow | None
+
+
 class Replay(Record):
     """A logged prediction made once more with the bundle and the history that gave it.
 
@@ -665,6 +737,43 @@ class ForecastReply(Record):
     by_date: tuple[Total, ...] = ()
 
 
+class Variant(Record):
+    """One way to plan the days of a scenario. ``days``: those with another price or promotion than usual."""
+
+    name: str = Field(min_length=1, max_length=60)
+    days: tuple[Override, ...] = Field((), max_length=364)
+
+
+class ScenarioPlan(Record):
+    """A what-if about one store and product over ``periods`` days or weeks from ``date_from``.
+
+    The first of ``variants`` is what the others are compared with. ``unit_cost`` is what one unit costs,
+    ``promotion_cost`` what a promoted day costs on top; ``discounted``: the promotion is a discount on ``price``.
+    ``model_version`` answered when it was kept.
+    """
+
+    name: str = Field(min_length=1, max_length=100)
+    store: str = Field(min_length=1, max_length=200)
+    product: str = Field(min_length=1, max_length=200)
+    date_from: dt.date
+    periods: int = Field(ge=1, le=364)
+    variants: tuple[Variant, ...] = Field(min_length=2, max_length=5)
+    unit_cost: float | None = Field(None, ge=0, le=1e9)
+    promotion_cost: float | None = Field(None, ge=0, le=1e12)
+    discounted: bool = False
+    model_version: str | None = Field(None, max_length=20)
+
+
+class Scenario(Record):
+    """A what-if that was kept; it is asked anew each time it is opened."""
+
+    scenario_id: str
+    created_at: dt.datetime
+    created_by: str
+    updated_at: dt.datetime
+    plan: ScenarioPlan
+
+
 # ---------------------------------------------------------------- services and runs
 
 PartState = Literal["ok", "degraded", "down", "absent"]
@@ -726,6 +835,15 @@ class Run(Record):
     @property
     def active(self) -> bool:
         return self.state in ("queued", "running")
+
+
+class Pipeline(Record):
+    """A DAG as Airflow knows it. ``schedule``: five cron fields, ``Asset`` (after new data), None: by hand only."""
+
+    dag_id: str
+    paused: bool
+    schedule: str | None = None
+    next_run_at: dt.datetime | None = None
 
 
 # ---------------------------------------------------------------- jobs
@@ -801,6 +919,18 @@ class NewApiKey(Record):
 
     secret: str
     key: ApiKey
+
+
+class Limits(Record):
+    """What the API takes at most. ``requests_per_minute``: of one key; 0: no limit."""
+
+    requests_per_minute: int
+    upload_mb: int
+    predict_rows: int
+    predict_mb: int
+    forecast_rows: int
+    explain_rows: int
+    history_rows: int
 
 
 class Me(Record):

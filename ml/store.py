@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from ml.errors import BundleDamaged, Conflict, InputError, NotFound, ServiceDown
 from ml.records import (
+    WHAT_IF,
     Answer,
     ChampionsPage,
     Decision,
@@ -423,14 +424,19 @@ class Store:
         """Errors of a model's predictions whose day has come: per date ``error, sold`` (sums, in units) and ``rows``.
 
         Of several predictions for one store, product and date the last counts; none that was made for a day whose
-        sales were known already or lay beyond the horizon that a backtest judges. The newest ``days`` dates.
+        sales were known already or lay beyond the horizon that a backtest judges, none that was only tried out. The
+        newest ``days`` dates.
         """
         p, a = predictions.c, actuals.c
         key = ("date", "store", "product")
         made = (
             sa.select(p.date, p.store, p.product, p.prediction)
             .distinct(*(p[name] for name in key))
-            .where(p.model_version == version, *(~p.warnings.contains([w]) for w in ("past_date", "beyond_horizon")))
+            .where(
+                p.model_version == version,
+                p.source != WHAT_IF,
+                *(~p.warnings.contains([w]) for w in ("past_date", "beyond_horizon")),
+            )
             .order_by(*(p[name] for name in key), p.prediction_id.desc())
             .subquery()
         )

@@ -11,6 +11,7 @@ from api.deps import HistoryFilterDep, PredictionId, ServicesDep, StoreDep
 from ml.records import HistoryItem, HistoryPage, Replay
 
 router = APIRouter(tags=["predictions"])
+MAX_ROWS = 1000
 
 
 @router.get("/historical-predictions", dependencies=needs("viewer"), summary="The log of predictions, newest first")
@@ -18,7 +19,7 @@ router = APIRouter(tags=["predictions"])
 def history(
     store: StoreDep,
     wanted: HistoryFilterDep,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 100,
     cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")] = None,
 ) -> HistoryPage:
     """Pages are stable: predictions that arrive while you read neither repeat nor shift a row. `error` is the

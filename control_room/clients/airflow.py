@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ml.orchestration import AirflowClient as Orchestration
-from ml.records import PartHealth, Run
+from ml.records import PartHealth, Pipeline, Run
 
 # A page asks several things in a row; whoever does not answer in this time is said to be away.
 SECONDS = 4.0
@@ -25,13 +25,21 @@ class AirflowClient:
     def run(self, dag_id: str, run_id: str) -> Run:
         return self._airflow.run(dag_id, run_id)
 
-    def runs(self, dag_id: str, limit: int = 20) -> tuple[Run, ...]:
+    def runs(self, dag_id: str, limit: int = 30) -> tuple[Run, ...]:
         return tuple(self._airflow.runs(dag_id, limit))
 
     def cancel(self, dag_id: str, run_id: str) -> Run:
         return self._airflow.cancel(dag_id, run_id)
 
     def paused(self, dag_id: str) -> bool:
+        return self._airflow.paused(dag_id)
+
+    def pipeline(self, dag_id: str) -> Pipeline:
+        return self._airflow.pipeline(dag_id)
+
+    def pause(self, dag_id: str) -> bool:
+        """Let no new run begin; says whether none will."""
+        self._airflow.pause(dag_id)
         return self._airflow.paused(dag_id)
 
     def unpause(self, dag_id: str) -> bool:

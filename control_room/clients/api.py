@@ -13,10 +13,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ml.errors import ControlRoomError, InputError, NotFound, ServiceDown, all_codes
 from ml.records import (
+    ETL_DAG,
+    Accuracy,
     Advice,
     Answer,
     ApiKey,
     ChampionsPage,
+    DataHealth,
     Delivery,
     EventKind,
     ExplainReply,
@@ -28,6 +31,7 @@ from ml.records import (
     HistoryPage,
     Job,
     Judgement,
+    Limits,
     Mapping,
     Me,
     ModelInfo,
@@ -43,6 +47,8 @@ from ml.records import (
     RowError,
     Run,
     SalesPoint,
+    Scenario,
+    ScenarioPlan,
     SeriesInfo,
     Snapshot,
     Upload,
@@ -101,6 +107,10 @@ class ApiClient:
         """The published data; raises NotFound while there is none."""
         return _record(Snapshot, self._json("GET", "/v1/snapshot"))
 
+    def data_health(self) -> DataHealth:
+        """Missing days, unusual sales and what inputs weigh; raises NoData while nothing is published."""
+        return _record(DataHealth, self._json("GET", "/v1/data-health", seconds=30))
+
     def catalog(self) -> Catalog:
         return _record(Catalog, self._json("GET", "/v1/catalog"))
 
@@ -113,10 +123,12 @@ class ApiClient:
 
     # ---------------------------------------------------------------- predictions
 
-    def predict(self, rows: list[PredictionInput], model: str = "champion") -> tuple[Answer | RowError, ...]:
+    def predict(
+        self, rows: Sequence[PredictionInput], model: str = "champion", source: str = "console"
+    ) -> tuple[Answer | RowError, ...]:
         """One answer or error per row, in the order of the rows."""
         body = {"instances": [prediction_body(row) for row in rows]}
-        reply = self._json("POST", "/predict", params={"model": model, "source": "console"}, json=body)
+        reply = self._json("POST", "/predict", params={"model": model, "source": source}, json=body, seconds=60)
         return _answers(reply)
 
     def explain(self, rows: list[PredictionInput], model: str = "champion") -> tuple[Explanation | RowError, ...]:
@@ -183,6 +195,26 @@ class ApiClient:
         """The rows left out, with reasons."""
         return self._bytes(f"/v1/jobs/{_part(job_id)}/rejected", {"format": format})
 
+    def accuracy(self, by: str, filters: MappingType[str, Any]) -> Accuracy:
+        """How right the logged predictions were, per key; ``filters``: from, to, store, product, version."""
+        return _record(Accuracy, self._json("GET", "/v1/accuracy", params=_given({"by": by, **filters}), seconds=30))
+
+    # ---------------------------------------------------------------- scenarios
+
+    def scenarios(self) -> tuple[Scenario, ...]:
+        return _list(Scenario, self._json("GET", "/v1/scenarios"), "items")
+
+    def scenario(self, scenario_id: str) -> Scenario:
+        return _record(Scenario, self._json("GET", f"/v1/scenarios/{_part(scenario_id)}"))
+
+    def keep_scenario(self, scenario_id: str, plan: ScenarioPlan) -> Scenario:
+        """Under an id of ours: keeping it again replaces its plan."""
+        body = plan.model_dump(mode="json", exclude_none=True)
+        return _record(Scenario, self._json("PUT", f"/v1/scenarios/{_part(scenario_id)}", json=body))
+
+    def delete_scenario(self, scenario_id: str) -> None:
+        self._ask("DELETE", f"/v1/scenarios/{_part(scenario_id)}")
+
     # ---------------------------------------------------------------- uploads
 
     def uploads(self) -> tuple[Upload, ...]:
@@ -229,6 +261,10 @@ class ApiClient:
     def run(self, dag_id: str, run_id: str) -> Run:
         return _record(Run, self._json("GET", f"/v1/runs/{_part(dag_id)}/{_part(run_id)}"))
 
+    def run_rejected(self, run_id: str, format: FileFormat) -> bytes:
+        """The rows that an ETL run left out, with reasons."""
+        return self._bytes(f"/v1/runs/{ETL_DAG}/{_part(run_id)}/rejected", {"format": format})
+
     def advice(self) -> Advice:
         """Retrain or wait, and why."""
         return _record(Advice, self._json("GET", "/v1/advice"))
@@ -257,7 +293,10 @@ class ApiClient:
         query = _given({"cursor": cursor, "limit": limit})
         return _record(ChampionsPage, self._json("GET", "/v1/champions", params=query))
 
-    # ---------------------------------------------------------------- keys
+    # ---------------------------------------------------------------- access
+
+    def limits(self) -> Limits:
+        return _record(Limits, self._json("GET", "/v1/limits"))
 
     def me(self) -> Me:
         """Who the API takes this console for."""

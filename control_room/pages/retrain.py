@@ -1,4 +1,4 @@
-"""Retrain: what is true now, the advice, the settings of a run, the run itself, its outcome; and the ETL by hand."""
+"""Retrain: what is true now, the advice, settings of a run, the run itself, its outcome; and the ETL by hand."""
 
 from control_room.framed import within_frame
 from control_room.views import advice, retrain
@@ -6,6 +6,7 @@ from control_room.views import advice, retrain
 within_frame("retrain")
 retrain.lead()
 advice.show()
+advice.evidence()
 retrain.form()
 retrain.run()
 retrain.etl_by_hand()

@@ -6,6 +6,7 @@ import streamlit as st
 
 from control_room import asked, parts, reasons
 from control_room.i18n import gettext
+from control_room.views import data_health
 from control_room.words import state
 from ml.records import Advice
 
@@ -22,6 +23,18 @@ def show() -> None:
         for text in filter(None, (reasons.expected(advice), reasons.unknown(advice))):
             st.caption(parts.plain(text))
         parts.source(seen, gettext("Weighed by fixed rules: one strong reason or two reasons ask for a retraining"))
+
+
+def evidence() -> None:
+    """The drift that the Data health page sent here (?evidence=<data version>); older data is said to be older."""
+    sent, snapshot = st.query_params.get(data_health.EVIDENCE), asked.snapshot().value
+    if sent is None or snapshot is None or snapshot.drift is None:
+        return
+    with st.expander(gettext("Evidence from Data health: drift"), icon=":material/monitor_heart:", expanded=True):
+        if sent != snapshot.data_version:
+            st.caption(gettext("The data has changed since it was sent; this is its drift now."))
+        found = asked.data_health().value
+        data_health.show_drift(snapshot.drift, found.importance if found else {})
 
 
 def _verdict(advice: Advice) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import streamlit as st
 
 from control_room.clients.api import Catalog
@@ -29,6 +31,14 @@ def _one(label: str, options: list[str], start: str, key: str) -> str:
         del st.session_state[key]
     index = options.index(start) if start in options else 0
     return st.selectbox(label, options, index=index, key=key, bind="query-params") or options[index]
+
+
+def choice_field(label: str, options: Iterable[str], key: str) -> str | None:
+    """One of a list or all, kept in the address; what is not in the list can be typed."""
+    found = sorted(options)
+    return st.selectbox(
+        label, found, index=None, key=key, bind="query-params", placeholder=gettext("all"), accept_new_options=True
+    )
 
 
 def find(catalog: Catalog, store: str, product: str) -> SeriesInfo | None:

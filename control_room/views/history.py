@@ -10,12 +10,13 @@ import streamlit as st
 from control_room import address, asked, grids, parts, session, tables
 from control_room.grids import Column
 from control_room.i18n import N_, amount, date_form, gettext, moment, number, weekday
+from control_room.views.choose import choice_field
 from control_room.words import ROLE_NAMES, unit, word
-from ml.records import HistoryItem, HistoryPage
+from ml.records import WHAT_IF, HistoryItem, HistoryPage
 
 PAGE_SIZES = (50, 100, 500)
 KNOWN = {None: N_("all"), True: N_("only with actual sales"), False: N_("only without")}
-SOURCES = ("api", "console", "file", "forecast")
+SOURCES = ("api", "console", "file", "forecast", WHAT_IF)
 
 
 def lead() -> None:
@@ -47,10 +48,10 @@ def filters() -> dict[str, Any]:
         chosen = {
             "from": _date(gettext("Day from"), "from"),
             "to": _date(gettext("Day to"), "to"),
-            "store": _choice(gettext("Store"), catalog.stores if catalog else (), "in_store"),
-            "product": _choice(gettext("Product"), catalog.products if catalog else (), "in_product"),
-            "version": _choice(gettext("Model version"), [model.version for model in models], "by_version"),
-            "source": _choice(gettext("Asked by"), SOURCES, "asked_by"),
+            "store": choice_field(gettext("Store"), catalog.stores if catalog else (), "in_store"),
+            "product": choice_field(gettext("Product"), catalog.products if catalog else (), "in_product"),
+            "version": choice_field(gettext("Model version"), [model.version for model in models], "by_version"),
+            "source": choice_field(gettext("Asked by"), SOURCES, "asked_by"),
             "has_actual": _known(),
         }
         st.session_state["limit"] = _page_size()
@@ -59,13 +60,6 @@ def filters() -> dict[str, Any]:
 
 def _date(label: str, key: str) -> dt.date | None:
     return st.date_input(label, value=None, format=date_form(), key=key, bind="query-params")
-
-
-def _choice(label: str, options: Any, key: str) -> str | None:
-    found = sorted(options)
-    return st.selectbox(
-        label, found, index=None, key=key, bind="query-params", placeholder=gettext("all"), accept_new_options=True
-    )
 
 
 def _known() -> bool | None:

@@ -28,7 +28,6 @@ from ml.settings import Settings
 from ml.sidetable import check_attributes
 
 HOME = Path(__file__).resolve().parents[2] / "control_room" / "Home.py"
-PAGES = ("upload", "predict", "history", "experiments", "retrain")
 NOW = dt.datetime.now(dt.UTC)
 TODAY = NOW.date()
 DAY, MINUTE = dt.timedelta(days=1), dt.timedelta(minutes=1)
@@ -226,6 +225,11 @@ class World:
     champion: str = "7"
     advice: r.Advice | None = None
     problem: ControlRoomError | None = None
+    role: r.UserRole = "admin"
+    keys: list[r.ApiKey] = field(default_factory=list)
+    scenarios: dict[str, r.Scenario] = field(default_factory=dict)
+    drift: r.Drift | None = None
+    gaps: bool = True
 
     def full(self) -> World:
         self.uploads = {
@@ -244,6 +248,21 @@ class World:
                         actor="retrain_sales_model", reason="better by 6.1 %", decision=decision("better")),
             r.Promotion(promotion_id=1, at=NOW - DAY * 40, action="promote", version="6", previous=None,
                         actor="retrain_sales_model", reason="first model"),
+        ]  # fmt: skip
+        moved = {"sales": "none", "price": "strong", "promotion": "moderate"}
+        self.drift = r.Drift(
+            version="7", data_version="before", reference="year_before", reference_from=TODAY - DAY * 378,
+            reference_to=TODAY - DAY * 365, date_from=TODAY - DAY * 14, date_to=TODAY - DAY, rows=168,
+            rows_reference=168, features=tuple(
+                r.FeatureDrift(feature=name, kind="numeric", psi=0.31, distance=0.2 + n / 10, noise=0.12, level=level)
+                for n, (name, level) in enumerate(moved.items())
+            ),
+        )  # fmt: skip
+        self.keys = [
+            r.ApiKey(key_id="0a1b2c3d4e5f", name="=Cash registers", role="planner", created_at=NOW - DAY,
+                     created_by="console", expires_at=NOW + DAY * 30, last_used_at=NOW - MINUTE),
+            r.ApiKey(key_id="aaaaaaaaaaaa", name="Old report", role="viewer", created_at=NOW - DAY * 90,
+                     created_by="console", expires_at=NOW - DAY),
         ]  # fmt: skip
         return self
 
@@ -311,7 +330,28 @@ class FakeApi:
             rows_train=44_640, rows_test=3_360, rows_rejected=3, rows_filled=12, stores=3, products=4, series=12,
             date_from=TODAY - DAY * 400, date_to=TODAY - DAY, split_date=TODAY - DAY * 29, country="ES", columns={},
             regressors=(), missing_days="zero", encoding=r.Encoding(), sources=("u2",), decisions=(), files={},
-            checks=self.world.checks,
+            checks=self.world.checks, drift=self.world.drift,
+        )  # fmt: skip
+
+    def data_health(self) -> r.DataHealth:
+        self.world.asked("api", "data-health")
+        if self.world.empty:
+            raise NoData()
+        gap = 3 if self.world.gaps else 0
+        return r.DataHealth(
+            data_version=DATA_VERSION, importance={"sales": 0.5, "price": 0.3, "promotion": 0.2}, unseen=("=S04",),
+            days=tuple(
+                r.DataDay(date=TODAY - DAY * (56 - n), rows=12, missing=gap if n in (5, 6) else 0, sold=900.0)
+                for n in range(56)
+            ),
+            stores=tuple(
+                r.StoreDays(store=s, newest=TODAY - DAY, silent_days=2 * (s == "S02" and gap > 0), missing=0.01)
+                for s in STORES
+            ),
+            outliers=tuple(
+                r.Outlier(date=TODAY - DAY * n, store=STORES[n % 2], product="P001", sales=3.0, usual=40.0 + n)
+                for n in range(4 * self.world.gaps)
+            ),
         )  # fmt: skip
 
     def catalog(self) -> Catalog:
@@ -333,10 +373,49 @@ class FakeApi:
             r.SalesPoint(date=day, sales=sold(day), promotion=float(day.day % 10 == 0), price=9.99) for day in days
         )
 
-    def predict(self, rows: list[r.PredictionInput], model: str = "champion") -> Any:
-        self.world.asked("api", "predict")
+    def predict(self, rows: Any, model: str = "champion", source: str = "console") -> Any:
+        told = "predict" if source == "console" else f"predict {len(rows)} rows {model} {source}"
+        self.world.asked("api", told)
         self._needs_champion()
-        return tuple(answer(row.date, row.store or "S01", row.product or "P001") for row in rows)
+        return tuple(self._predicted(row) for row in rows)
+
+    def _predicted(self, row: r.PredictionInput) -> r.Answer:
+        """A promotion doubles sales at most; half the price is beyond history."""
+        promotion, price = row.promotion or 0.0, row.price or 9.99
+        more = {} if price > 5 else {"support": r.Support(similar_days=0, level="none")}
+        point = sold(row.date) * (1 + promotion)
+        inputs = {"price": price, "promotion": promotion, "holiday": 0}
+        return answer(row.date, row.store or "S01", row.product or "P001", prediction=point, inputs=inputs, **more)
+
+    def accuracy(self, by: Any, filters: Any) -> r.Accuracy:
+        self.world.asked("api", f"accuracy {by} {dict(filters)}")
+        if self.world.empty:
+            return r.Accuracy(by=by, items=(), total=None)
+        days = [str(TODAY - DAY * (28 - index)) for index in range(28)]
+        keys = {"date": days, "horizon": ["1", "2"], "store": STORES, "product": PRODUCTS, "promotion": ["no", "yes"]}
+        items = tuple(accuracy_row(key, index) for index, key in enumerate(keys[by]))
+        return r.Accuracy(by=by, items=items, total=accuracy_row(None, 3))
+
+    def scenarios(self) -> tuple[r.Scenario, ...]:
+        self.world.asked("api", "scenarios")
+        return tuple(self.world.scenarios.values())
+
+    def scenario(self, scenario_id: str) -> r.Scenario:
+        self.world.asked("api", f"scenario {scenario_id}")
+        if scenario_id not in self.world.scenarios:
+            raise NotFound("There is no scenario with this id.")
+        return self.world.scenarios[scenario_id]
+
+    def keep_scenario(self, scenario_id: str, plan: r.ScenarioPlan) -> r.Scenario:
+        self.world.asked("api", f"keep {scenario_id}")
+        self.world.scenarios[scenario_id] = r.Scenario(
+            scenario_id=scenario_id, created_at=NOW, created_by="me", updated_at=NOW, plan=plan
+        )
+        return self.world.scenarios[scenario_id]
+
+    def delete_scenario(self, scenario_id: str) -> None:
+        self.world.asked("api", f"delete {scenario_id}")
+        del self.world.scenarios[scenario_id]
 
     def explain(self, rows: list[r.PredictionInput], model: str = "champion") -> Any:
         self.world.asked("api", "explain")
@@ -431,10 +510,12 @@ class FakeApi:
         if self.world.empty:
             return ()
         ages = {"8": DAY / 2, "7": DAY * 9, "6": DAY * 40}
-        return tuple(
-            model_info(version, ("champion",) if version == self.world.champion else (), age)
-            for version, age in ages.items()
-        )
+        return tuple(model_info(version, self._aliases(version), age) for version, age in ages.items())
+
+    def _aliases(self, version: str) -> tuple[str, ...]:
+        if version == self.world.champion:
+            return ("champion",)
+        return ("challenger",) if version == "8" else ()
 
     def model(self, version: str) -> r.ModelReport:
         self.world.asked("api", f"model {version}")
@@ -468,6 +549,54 @@ class FakeApi:
     def promotions(self) -> tuple[r.Promotion, ...]:
         self.world.asked("api", "promotions")
         return tuple(self.world.promotions)
+
+    def champions(self, cursor: str | None = None, limit: int = 100) -> r.ChampionsPage:
+        self.world.asked("api", "champions")
+        moves = sorted(self.world.promotions, key=lambda move: move.at)
+        ends = [*(move.at for move in moves[1:]), None][: len(moves)]
+        reigns = [
+            r.Reign(since=move.at, until=end, gain=move.decision.gain if move.decision else None,
+                    **move.model_dump(include={"promotion_id", "version", "action", "previous", "actor", "reason"}))
+            for move, end in zip(moves, ends, strict=True)
+        ]  # fmt: skip
+        return r.ChampionsPage(items=tuple(reversed(reigns)), next_cursor=None)
+
+    def me(self) -> r.Me:
+        self.world.asked("api", "me")
+        return r.Me(name="this machine", role=self.world.role)
+
+    def keys(self) -> tuple[r.ApiKey, ...]:
+        self.world.asked("api", "keys")
+        assert self.world.role == "admin"
+        return tuple(self.world.keys)
+
+    def make_key(self, name: str, role: r.UserRole, days: int | None = None) -> r.NewApiKey:
+        self.world.asked("api", f"make_key {name} {role} {days}")
+        ends = NOW + DAY * days if days else None
+        made = r.ApiKey(key_id="bbbbbbbbbbbb", name=name, role=role, created_at=NOW, created_by="me", expires_at=ends)
+        self.world.keys.insert(0, made)
+        return r.NewApiKey(secret="scr_bbbbbbbbbbbb_the-secret", key=made)
+
+    def revoke_key(self, key_id: str) -> r.ApiKey:
+        self.world.asked("api", f"revoke_key {key_id}")
+        revoked = {"revoked_at": NOW, "revoked_by": "me"}
+        self.world.keys = [k.model_copy(update=revoked) if k.key_id == key_id else k for k in self.world.keys]
+        return next(key for key in self.world.keys if key.key_id == key_id)
+
+    def limits(self) -> r.Limits:
+        self.world.asked("api", "limits")
+        return r.Limits(requests_per_minute=6_000, upload_mb=512, predict_rows=5_000, predict_mb=16,
+                        forecast_rows=20_000, explain_rows=500, history_rows=1_000)  # fmt: skip
+
+
+def accuracy_row(key: str | None, index: int) -> r.AccuracyRow:
+    """The higher its number, the more is missed; every seventh key is full of promotions."""
+    wape = 0.15 + 0.01 * index
+    return r.AccuracyRow(
+        key=key, rows=120, sold=1000.0, error=1000 * wape, wape=wape, bias=-0.021, rmse=4.2,
+        coverage={"80": 0.78, "95": 0.94}, naive_rows=120, naive_wape=wape + 0.07, wape_beside_naive=wape,
+        promoted=100 if index % 7 == 6 else 10,
+    )  # fmt: skip
 
 
 def history_item(index: int) -> r.HistoryItem:
@@ -505,7 +634,7 @@ class FakeAirflow:
             raise NotFound("Airflow does not know this run")
         return found
 
-    def runs(self, dag_id: str, limit: int = 20) -> tuple[r.Run, ...]:
+    def runs(self, dag_id: str, limit: int = 30) -> tuple[r.Run, ...]:
         self.world.asked("airflow", f"runs {dag_id}")
         return tuple(self.world.runs.get(dag_id, []))
 
@@ -519,6 +648,15 @@ class FakeAirflow:
     def paused(self, dag_id: str) -> bool:
         self.world.asked("airflow", f"paused {dag_id}")
         return self.world.paused
+
+    def pipeline(self, dag_id: str) -> r.Pipeline:
+        self.world.asked("airflow", f"pipeline {dag_id}")
+        return r.Pipeline(dag_id=dag_id, paused=self.world.paused, schedule="30 3 * * *", next_run_at=NOW + DAY)
+
+    def pause(self, dag_id: str) -> bool:
+        self.world.asked("airflow", f"pause {dag_id}")
+        self.world.paused = True
+        return True
 
     def unpause(self, dag_id: str) -> bool:
         self.world.asked("airflow", "unpause")
@@ -543,7 +681,12 @@ class FakeMlflow:
         self.world.asked("mlflow", "runs")
         if self.world.empty:
             return ()
-        return tuple(
+        etl = ExperimentRun(
+            run_id="mlflow-etl", name="etl-1", experiment=r.ETL_DAG, status="FINISHED", started_at=NOW - DAY,
+            ended_at=NOW - DAY + MINUTE, params={"data_version": DATA_VERSION}, tags={},
+            metrics={"rows_in": 48_003.0, "rows_rejected": 3.0, "rows_clean": 48_012.0, "rows_filled": 12.0},
+        )  # fmt: skip
+        return etl, *(
             ExperimentRun(
                 run_id=f"run{n}", name=f"retrain-{n}", experiment="sales", status="FINISHED", started_at=NOW - DAY * n,
                 ended_at=NOW - DAY * n + MINUTE, params={"max_depth": str(5 + n % 4), "learning_rate": "0.05"},

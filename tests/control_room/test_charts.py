@@ -140,3 +140,60 @@ def test_lines_stand_out_from_the_paper(look, paper):
 def test_charts_do_not_know_streamlit():
     code = "import sys, control_room.charts; sys.exit('streamlit' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("measure", "lines"), [("wape", 2), ("rmse", 1), ("80", 1)])
+def test_accuracy_says_its_extremes_in_words(speak, measure, lines):
+    speak("en")
+    rows = [
+        r.AccuracyRow(
+            key=f"2026-01-0{day}", rows=9, sold=10.0, error=1.0, wape=0.1 * day, bias=0.0, rmse=1.5 * day,
+            coverage={"80": 0.1 * day}, naive_wape=None if day == 2 else 0.4,
+        )
+        for day in (1, 2, 3)
+    ]  # fmt: skip
+    drawn = charts.accuracy_chart(rows, measure, "Measure", dark=True)
+    assert len(drawn.figure.data) == lines
+    low, high = {"rmse": ("1.5", "4.5")}.get(measure, ("10.0%", "30.0%"))
+    assert drawn.alt == f"Measure: lowest {low} on Jan 1, 2026, highest {high} on Jan 3, 2026."
+
+
+def test_of_many_segments_those_with_the_most_missed_are_drawn(speak):
+    speak("en")
+    rows = tuple(
+        r.AccuracyRow(key=f"P{n:02}", rows=1, sold=1.0, error=float(n), wape=0.1, bias=0.0, rmse=1.0) for n in range(30)
+    )
+    drawn = charts.accuracy_dots(r.Accuracy(by="product", items=rows, total=None))
+    names = set(drawn.figure.data[0].y)
+    assert len(names) == charts.MOST_DOTS
+    assert {"P29", "P10"} <= names
+    assert "P09" not in names
+
+
+def test_runs_say_how_they_ended_not_by_colour_alone(speak):
+    speak("en")
+    begin = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    runs = [
+        r.Run(dag_id="d", run_id=str(n), state=state, started_at=begin, ended_at=begin + dt.timedelta(minutes=n))
+        for n, state in ((3, "failed"), (2, "success"), (1, "success"))
+    ]
+    runs.insert(0, r.Run(dag_id="d", run_id="4", state="running", started_at=begin, ended_at=None))
+    good, failed = charts.runs_chart(runs).figure.data
+    assert (list(good.y), list(failed.y), list(failed.x)) == ([1, 2], [3], [2])
+    assert failed.marker.pattern.shape == "/"
+    assert charts.runs_chart(runs).alt == "3 runs have ended, 1 of them failed."
+
+
+def test_missing_rows_and_drift_say_the_same_in_words(speak):
+    speak("en")
+    days = [r.DataDay(date=START + DAY * n, rows=10, missing=n % 2, sold=1.0) for n in range(4)]
+    drawn = charts.missing_chart(days)
+    assert list(drawn.figure.data[0].y) == [0, 1, 0, 1]
+    assert drawn.alt == "Rows are missing on 2 of 4 days."
+    features = [
+        r.FeatureDrift(feature=name, kind="numeric", psi=0.3, distance=0.42, noise=0.1, level=level)
+        for name, level in (("price", "strong"), ("sales", "none"))
+    ]
+    drawn = charts.drift_chart(features, {"price": 0.3}, dark=True)
+    assert len({trace.marker.symbol for trace in drawn.figure.data}) == 3
+    assert drawn.alt.startswith("Price: strong drift, effect 0.42, importance 30.0%. Sales: within chance")

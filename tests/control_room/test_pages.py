@@ -8,9 +8,21 @@ import pytest
 
 from control_room import session
 from ml.errors import InputError
-from ml.records import ETL_DAG, RETRAIN_DAG, Choice, DataCheck, Progress
+from ml.records import ETL_DAG, RETRAIN_DAG, Choice, DataCheck, Progress, Scenario, ScenarioPlan, Variant
 
-ALL = ("", "upload", "predict", "history", "experiments", "retrain")
+ALL = (
+    "",
+    "upload",
+    "predict",
+    "history",
+    "experiments",
+    "retrain",
+    "access",
+    "whatif",
+    "accuracy",
+    "pipelines",
+    "data_health",
+)
 LANGUAGES = ("en", "es")
 both = pytest.mark.parametrize("language", LANGUAGES)
 every = pytest.mark.parametrize("page", ALL)
@@ -28,6 +40,11 @@ OPENINGS = {
     "history": ("The newest prediction was asked", "La última predicción se pidió"),
     "experiments": ("too close to call", "demasiado igualado para decidir"),
     "retrain": ("No retraining is running", "No hay ningún reentrenamiento en marcha"),
+    "data_health": ("Drifted beyond chance: Price, Promotion.", "Han derivado más de lo que hace el azar: Precio"),
+    "pipelines": ("the last runs ended well: ETL", "las últimas ejecuciones terminaron bien: ETL"),
+    "accuracy": ("Predictions erred by 18.0%", "Las predicciones erraron un 18,0"),
+    "whatif": ("v7 answers what-ifs", "La v7 responde a los escenarios"),
+    "access": ("; 1 key of a program is valid.", "; es válida 1 clave de programa."),
 }
 EMPTY_OPENINGS = {
     "": ("No model serves forecasts yet", "Aún no hay ningún modelo que dé pronósticos"),
@@ -36,6 +53,11 @@ EMPTY_OPENINGS = {
     "history": ("No prediction has been asked yet", "Aún no se ha pedido ninguna predicción"),
     "experiments": ("No model has been trained yet", "Aún no se ha entrenado ningún modelo"),
     "retrain": ("There is no data to learn from yet", "Aún no hay datos de los que aprender"),
+    "data_health": ("There is no sales data yet", "Aún no hay datos de ventas"),
+    "pipelines": ("No pipeline has run yet", "Aún no se ha ejecutado ningún proceso"),
+    "accuracy": ("No prediction can be compared", "Aún no se puede comparar ninguna predicción"),
+    "whatif": ("train one first", "entrene uno primero"),
+    "access": ("no key for a program is valid now", "no hay ninguna clave de programa válida"),
 }
 DOWN_OPENINGS = {
     "": ("The API does not answer", "La API no responde"),
@@ -44,6 +66,26 @@ DOWN_OPENINGS = {
     "history": ("The predictions cannot be read now", "Las predicciones no se pueden leer ahora"),
     "experiments": ("It cannot be said now how", "Ahora no se puede decir cómo"),
     "retrain": ("No run can be started now", "Ahora no se puede iniciar ninguna ejecución"),
+    "data_health": ("how the data is", "cómo están los datos"),
+    "pipelines": ("how the pipelines are", "cómo están los procesos"),
+    "accuracy": ("how right the predictions were", "cuánto acertaron las predicciones"),
+    "whatif": ("No what-if can be asked now", "Ahora no se puede probar ningún escenario"),
+    "access": ("so no program can call it now", "ningún programa puede llamarla"),
+}
+
+
+# Something of each page that the services told before they went away.
+KNOWN = {
+    "": "17.9%",
+    "upload": "ventas-2026.csv",
+    "predict": "S03",
+    "history": "Page 1",
+    "experiments": "+0.8%",
+    "access": "Cash registers",
+    "whatif": "S03",
+    "accuracy": "25.0%",
+    "pipelines": "48003",
+    "data_health": "S02",
 }
 
 
@@ -63,7 +105,7 @@ def test_normal(console, page, language):
 @both
 @every
 def test_empty(console, world, page, language):
-    world.empty, world.uploads, world.runs, world.promotions = True, {}, {}, []
+    world.empty, world.uploads, world.runs, world.promotions, world.keys = True, {}, {}, [], []
     app = console(page, language)
     assert not app.exception
     assert opens_with(app, EMPTY_OPENINGS, page, language)
@@ -91,8 +133,7 @@ def test_down_keeps_what_was_known(console, world, page, said):
     assert not app.exception
     after = said(app)
     assert "Last known state" in after
-    numbers = {"": "17.9%", "upload": "ventas-2026.csv", "predict": "S03", "history": "Page 1", "experiments": "+0.8%"}
-    known = numbers.get(page, "Retraining")
+    known = KNOWN.get(page, "Retraining")
     everything = after + str(
         [frame.value.to_dict() for frame in app.dataframe] + [t.value.to_dict() for t in app.table]
     )
@@ -132,6 +173,10 @@ def test_a_page_is_framed_when_it_is_the_first_thing_asked_for(new_server):
     assert app.segmented_control(key="lang")
     assert "The newest prediction" in lead(app)
     assert app.selectbox(key="in_store").value == "S02"
+
+
+def test_the_first_thing_asked_for_may_be_in_another_language_than_the_browser(new_server):
+    assert opens_with(new_server("history", "en", lang="es"), OPENINGS, "history", "es")
 
 
 def test_retry_asks_again(console, world):
@@ -519,3 +564,287 @@ def test_etl_by_hand(console, world):
     next(s for s in app.selectbox if s.label == "Take the data from").set_value("demo_next_week")
     next(b for b in app.button if b.label == "Start the ETL").click().run()
     assert ("airflow", f"start {ETL_DAG} {{'source': 'demo_next_week'}}") in world.calls
+
+
+# ---------------------------------------------------------------- API and access
+
+
+def test_a_key_is_shown_once(console, world, said):
+    app = console("access")
+    app.text_input(key="key-name").set_value(" Cash registers ")
+    app.selectbox(key="key-role").set_value("planner")
+    app.selectbox(key="key-days").set_value(90)
+    next(b for b in app.button if b.label == "Make a key").click().run()
+    assert ("api", "make_key Cash registers planner 90") in world.calls
+    assert [block.value for block in app.code].count("scr_bbbbbbbbbbbb_the-secret") == 1
+    app.button(key="key-copied").click().run()
+    assert "the-secret" not in said(app) + "".join(block.value for block in app.code)
+    assert "; 2 keys of programs are valid." in lead(app)
+
+
+def test_a_key_needs_a_name(console, world):
+    app = console("access")
+    next(b for b in app.button if b.label == "Make a key").click().run()
+    assert "Give the key the name" in app.error[0].value
+    assert not any("make_key" in what for _, what in world.calls)
+
+
+def test_only_valid_keys_can_be_revoked_and_only_after_a_yes(console, world):
+    app = console("access")
+    box = app.selectbox(key="revoke-key")
+    assert box.options == ["=Cash registers · 0a1b2c3d4e5f"]
+    assert not any("revoke" in what for _, what in world.calls)
+    app.button(key="revoke-now").click().run()
+    assert ("api", "revoke_key 0a1b2c3d4e5f") in world.calls
+    assert not [s for s in app.selectbox if s.key == "revoke-key"]
+    assert "no key for a program is valid now" in lead(app)
+
+
+@pytest.mark.parametrize(("language", "wanted"), [("en", "with the role manager"), ("es", "con el rol responsable")])
+def test_keys_are_for_administrators(console, world, language, wanted):
+    world.role = "manager"
+    app = console("access", language)
+    assert not app.exception
+    assert wanted in lead(app)
+    assert not [s for s in app.selectbox if s.key in ("revoke-key", "key-role")]
+    assert not any(what == "keys" for _, what in world.calls)
+
+
+def test_the_question_can_be_copied_for_excel_and_the_choice_is_in_the_address(console):
+    app = console("access")
+    app.segmented_control(key="snippet").set_value("excel").run()
+    assert any("Web.Contents" in block.value and "S03" in block.value for block in app.code)
+    assert app.query_params["snippet"] in ("excel", ["excel"])
+
+
+def test_the_audit_is_filtered_from_the_address(console, world):
+    world.promotions.append(
+        world.promotions[1].model_copy(
+            update={"promotion_id": 3, "at": dt.datetime.now(dt.UTC), "action": "rollback", "actor": "Ana"}
+        )
+    )
+    everything = console("access").dataframe[-1].value
+    assert list(everything["Who"]) == ["Ana", "retrain_sales_model", "retrain_sales_model"]
+    assert list(console("access", move="rollback").dataframe[-1].value["Who"]) == ["Ana"]
+    assert list(console("access", moved_by="retrain_sales_model").dataframe[-1].value["Version"]) == ["v7", "v6"]
+
+
+# ---------------------------------------------------------------- what-if
+
+
+def fill(app, scenario, **values):
+    """Fill every day of one scenario and compare."""
+    for name, value in values.items():
+        app.number_input(key=f"whatif-fill-{scenario}-{name}").set_value(value)
+    app.button(key=f"whatif-fill-{scenario}-now").click().run()
+    return app.button(key="compare").click().run()
+
+
+def totals(app):
+    """The table of totals, which has one row per scenario and model."""
+    return next(frame.value for frame in app.dataframe if {"Profit", "Beneficio"} & set(frame.value.columns))
+
+
+def test_scenarios_are_compared_under_both_models_in_one_question_each(console, world):
+    app = fill(console("whatif", unit_cost="2", scenarios="2"), 1, promotion=0.2)
+    assert [what for _, what in world.calls if what.startswith("predict")] == [
+        "predict 42 rows champion what-if",
+        "predict 42 rows challenger what-if",
+    ]
+    found = totals(app)
+    assert list(found["Scenario"]) == ["Baseline", "Scenario A", "Scenario B"] * 2
+    units = found["Units"].iloc[0]
+    assert found["Units"].iloc[1] == pytest.approx(1.2 * units, rel=1e-3)
+    assert found["Profit"].iloc[0] == pytest.approx(units * (9.99 - 2), rel=1e-3)
+    assert found["± profit"].iloc[1] == pytest.approx(0.2 * units * (9.99 - 2), rel=1e-3)
+    assert found["± units"].iloc[2] == 0
+    assert "“Scenario A” would earn" in lead(app)
+    assert "(+20.0%)" in lead(app)
+
+
+@pytest.mark.parametrize(
+    ("language", "wanted"),
+    [("en", "14 planned days lie beyond what history shows"), ("es", "14 días planificados quedan fuera de lo que")],
+)
+def test_days_beyond_history_are_counted(console, language, wanted, said):
+    app = fill(console("whatif", language, unit_cost="2"), 1, price=4.0)
+    assert wanted in said(app)
+    assert list(totals(app).iloc[:, -1]) == [0, 14] * 2
+
+
+def test_edits_of_single_days_count_and_another_plan_has_to_be_asked_again(console, world):
+    app = console("whatif", unit_cost="2")
+    key = next(frame.key for frame in app.data_editor if ", 1)" in str(frame.key))
+    app.session_state[key] = {"edited_rows": {3: {"promotion": 1.0}}, "added_rows": [], "deleted_rows": []}
+    app.button(key="compare").click().run()
+    assert 0 < totals(app)["± units"].iloc[1] < 160
+    asked_before = len([what for _, what in world.calls if what.startswith("predict")])
+    app.slider(key="periods").set_value(7).run()
+    assert any("The plan has changed since" in info.value for info in app.info)
+    assert len([what for _, what in world.calls if what.startswith("predict")]) == asked_before
+
+
+def test_a_scenario_is_kept_opened_by_its_link_and_deleted(console, world):
+    app = fill(console("whatif", unit_cost="2"), 1, promotion=0.5)
+    before = lead(app)
+    app.text_input(key="whatif-name-A").set_value("Half price")
+    app.text_input(key="whatif-name").set_value("Black Friday").run()
+    app.button(key="compare").click().run()
+    app.button(key="save-new").click().run()
+    (scenario_id,) = world.scenarios
+    assert app.query_params["scenario"] in (scenario_id, [scenario_id])
+    kept = world.scenarios[scenario_id].plan
+    assert (kept.name, kept.variants[1].name, len(kept.variants[1].days)) == ("Black Friday", "Half price", 14)
+    assert kept.variants[0].days == ()
+
+    opened = console("whatif", scenario=scenario_id)
+    assert not opened.exception
+    assert lead(opened) == before.replace("Scenario A", "Half price")
+    assert opened.number_input(key="unit_cost").value == 2
+    world.champion = "6"
+    session.forget()
+    anew = console("whatif", scenario=scenario_id)
+    assert any("kept when v7 answered; these are the numbers of v6" in info.value for info in anew.info)
+    opened.button(key="delete-now").click().run()
+    assert not world.scenarios
+    assert "scenario" not in opened.query_params
+
+
+def test_a_link_to_what_is_gone_says_so(console):
+    app = console("whatif", scenario="no-such-scenario")
+    assert not app.exception
+    assert "does not exist" in app.error[0].value
+
+
+def test_viewers_keep_and_delete_nothing(console, world):
+    world.scenarios["s1234567"] = console_scenario()
+    world.role = "viewer"
+    app = fill(console("whatif"), 1, promotion=0.5)
+    keys = {button.key for button in app.button}
+    assert not keys & {"save", "save-new", "delete-now"}
+    assert "open" in keys
+
+
+def console_scenario():
+    day = dt.datetime.now(dt.UTC)
+    variants = (Variant(name="Baseline"), Variant(name="A"))
+    plan = ScenarioPlan(name="=1+1", store="S01", product="P001", date_from=day.date(), periods=3, variants=variants)
+    return Scenario(scenario_id="s1234567", created_at=day, created_by="me", updated_at=day, plan=plan)
+
+
+# ---------------------------------------------------------------- accuracy
+
+
+def test_the_value_added_to_naive_is_told(console):
+    app = console("accuracy")
+    assert next(m.value for m in app.metric if m.label == "Added to naive") == "+7.0%"
+    (table,) = [t.value for t in app.table if "Taken off the step before" in t.value.columns]
+    assert list(table["Step"]) == ["Seasonal naive", "Predictions"]
+    assert list(table["Taken off the step before"]) == ["–", "+7.0%"]
+
+
+def test_worst_days_come_first_with_what_was_special(console):
+    frame = next(f.value for f in console("accuracy", in_store="S01").dataframe if "Special" in f.value.columns)
+    missed = [float(value) for value in frame["Units missed"]]
+    assert missed == sorted(missed, reverse=True)
+    assert list(frame["Special"])[:2] == ["many promotions", "–"]
+    assert frame["Rows in History"].iloc[0].startswith("history?from=")
+    assert "in_store=S01" in frame["Rows in History"].iloc[0]
+
+
+def test_filters_of_the_accuracy_come_from_the_address(console, world):
+    console("accuracy", since="2026-01-05", in_product="P002", by_version="6", segment="promotion")
+    asked = [what for _, what in world.calls if what.startswith("accuracy")]
+    wanted = "{'from': datetime.date(2026, 1, 5), 'product': 'P002', 'version': '6'}"
+    assert asked == [f"accuracy date {wanted}", f"accuracy promotion {wanted}"]
+
+
+@pytest.mark.parametrize(("language", "wanted"), [("en", "week 2"), ("es", "semana 2")])
+def test_segments_are_named(console, language, wanted):
+    assert any(wanted in f.value.to_string() for f in console("accuracy", language).dataframe)
+
+
+# ---------------------------------------------------------------- pipelines
+
+
+def test_rows_and_data_of_a_run_come_from_mlflow(console, said):
+    app = console("pipelines")
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert (shown["Rows in"], shown["Rows left out"], shown["Rows out"]) == ("48,003", "3", "48,012")
+    assert "d7f3a1c09b52" in said(app)
+    assert "Rows left out, with reasons (CSV)" in said(app)
+
+
+def test_a_run_of_the_other_pipeline_is_opened_by_its_link_with_the_log_of_what_failed(console):
+    app = console("pipelines", dag=RETRAIN_DAG, run="re-1")
+    assert app.selectbox(key="step").value == "backtest"
+    assert any("ValueError: not enough history" in block.value for block in app.code)
+    assert list(app.dataframe[0].value["State"]) == ["done", "failed"]
+
+
+@pytest.mark.parametrize(("language", "wanted"), [("en", "paused in Airflow: ETL"), ("es", "en pausa en Airflow: ETL")])
+def test_a_pipeline_can_be_paused_and_that_is_said(console, world, language, wanted):
+    app = console("pipelines", language)
+    app.button(key=f"pause-{ETL_DAG}").click().run()
+    assert world.paused
+    assert wanted in lead(app)
+    app.button(key=f"pause-{ETL_DAG}").click().run()
+    assert not world.paused
+
+
+def test_who_may_start_no_run_may_pause_none(console, world):
+    world.role = "planner"
+    keys = {button.key for button in console("pipelines").button}
+    assert f"pause-{ETL_DAG}" in keys
+    assert f"pause-{RETRAIN_DAG}" not in keys
+
+
+def test_a_failed_last_run_is_said_first(console, world):
+    world.runs[RETRAIN_DAG].reverse()
+    assert "the last run failed: Retraining" in lead(console("pipelines"))
+
+
+# ---------------------------------------------------------------- data health
+
+
+def table_with(app, column):
+    return next(frame.value for frame in app.dataframe if column in frame.value.columns)
+
+
+def test_drift_stands_beside_importance_and_goes_to_retrain(console, world, said):
+    app = console("data_health")
+    drift = table_with(app, "Importance")
+    assert list(drift["Input"]) == ["Sales", "Price", "Promotion"]
+    assert list(drift["Drift"]) == ["within chance", "strong drift", "moderate drift"]
+    link = next(link for link in app.page_link if link.label == "Send as evidence to Retrain")
+    assert "evidence=d7f3a1c09b52" in str(link.proto)
+    sent = console("retrain", evidence="d7f3a1c09b52")
+    assert list(table_with(sent, "Importance")["Input"]) == ["Sales", "Price", "Promotion"]
+    assert "Evidence from Data health: drift" in said(sent)
+    assert "The data has changed since it was sent" in said(console("retrain", evidence="older"))
+
+
+def test_nothing_wrong_is_said_too(console, world, said):
+    world.drift, world.gaps = None, False
+    app = console("data_health")
+    text = said(app)
+    for wanted in ("No row is missing.", "far from usual", "No drift was measured", "found nothing to say"):
+        assert wanted in text
+    assert "check_circle" in lead(app)
+
+
+def test_gaps_and_unusual_sales_are_counted_and_filtered_from_the_address(console):
+    app = console("data_health")
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert (shown["Lately missing"], shown["Unusual sales"]) == ("0.9%", "4")
+    assert list(table_with(app, "Days without any row")["Days without any row"]) == [0, 2, 0]
+    assert set(table_with(console("data_health", odd_in="S02"), "Usual")["Store"]) == {"S02"}
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "series with 12% of the units are no longer"), ("es", "de las unidades ya no están")]
+)
+def test_what_the_checks_noticed_stays_visible(console, world, language, words):
+    facts = {"count": 3, "share": 0.12}
+    world.checks = (DataCheck(code="series_gone", severity="warning", message="m", facts=facts),)
+    assert any(words in block.value.replace("\\", "") for block in console("data_health", language).markdown)

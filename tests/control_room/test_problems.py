@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from control_room.problems import SENTENCES, explain
+from control_room.problems import ANSWERED, SENTENCES, explain
 from ml.errors import Conflict, InputError, ServiceDown, all_codes
 
 
@@ -58,3 +58,9 @@ def test_an_unknown_code_is_said_as_internal(speak):
     error = Conflict("rate limit")
     error.facts["code"] = "from_the_future"
     assert "on the server" in explain(error).title
+
+
+def test_the_catalogue_of_the_api_has_every_code_that_it_answers_with(speak):
+    assert set(ANSWERED) == own_codes() - {"settings"}
+    assert {code: status for code, (status, _, _) in ANSWERED.items()}["conflict"] == 409
+    assert not [code for code, (_, *words) in ANSWERED.items() if any("{" in text or not text for text in words)]

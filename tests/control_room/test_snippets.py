@@ -22,3 +22,12 @@ def test_python_is_python_and_reads_the_key_from_the_environment():
     ast.parse(code)
     assert 'os.environ["CONTROL_ROOM_API_TOKEN"]' in code
     assert "$CONTROL_ROOM_API_TOKEN" in snippets.curl("http://x", "/predict", BODY, True)
+
+
+def test_power_query_reads_the_body_as_it_is():
+    body = {**BODY, "product": 'a "quoted" #(lf) name'}
+    code = snippets.power_query("http://x", "/v1/forecast", body, True)
+    literal = code.split('Text.ToBinary("', 1)[1].split('"),\n', 1)[0]
+    assert json.loads(literal.replace('""', '"').replace("#(#)(", "#(")) == body
+    assert '#"X-API-Key" = ApiKey' in code
+    assert "ApiKey" not in snippets.power_query("http://x", "/v1/forecast", body, False)

@@ -10,11 +10,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+import ml.scenarios  # noqa: F401  its table is part of the schema
 from ml import store as module
 from ml.errors import BundleDamaged, Conflict, InputError, NotFound, ServiceDown
 from ml.idempotency import requests
 from ml.overrides import overrides
-from ml.records import Answer, Decision, Gate, ModelRef, Preflight, ReadOptions, Support, Upload
+from ml.records import WHAT_IF, Answer, Decision, Gate, ModelRef, Preflight, ReadOptions, Support, Upload
 from ml.store import HEAD, LOGGED, VERSION_TABLE, HistoryFilter, Logged, Store
 from ml.webhooks import deliveries
 
@@ -473,6 +474,7 @@ def test_live_errors_take_the_last_prediction_made_before_the_day_was_known(stor
     other = {"model": ModelRef(name="sales", version="9", alias=None, run_id="r1")}
     made = [(4, 90.0, {}), (4, 12.0, {}), (4, 11.0, late), (5, 5.0, {}), (5, 9.0, far), (5, 50.0, other), (6, 1.0, {})]
     store.log_predictions([Logged(answer(day=day, prediction=value, **more), "api") for day, value, more in made])
+    store.log_predictions([Logged(answer(day=4, prediction=77.0), WHAT_IF)])  # tried out, not meant
     assert store.live_errors("8").is_empty()
     store.upsert_actuals(frame([("S01", "P001", 4, 10.0), ("S01", "P001", 5, 8.0)]))
     first, second = dt.date(2026, 1, 4), dt.date(2026, 1, 5)

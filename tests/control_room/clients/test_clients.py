@@ -12,11 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from airflow_client.client import DAGResponse
 
 from control_room.clients.airflow import AirflowClient
 from control_room.clients.api import ApiClient, prediction_body
 from control_room.clients.mlflow import MlflowClient
 from ml.errors import Conflict, InputError, NotFound, ServiceDown, TooLarge
+from ml.orchestration import _pipeline
 from ml.records import Mapping, PredictionInput, ReadOptions, RowError
 
 NOW = "2026-01-04T10:42:11Z"
@@ -226,3 +228,12 @@ def test_airflow_that_is_away_is_down():
     with pytest.raises(ServiceDown):
         client.runs("process_etl_sales_data")
     assert client.health().state == "down"
+
+
+@pytest.mark.parametrize(("summary", "schedule"), [(None, None), ("30 3 * * *", "30 3 * * *"), ("Asset", "Asset")])
+def test_the_schedule_of_a_pipeline_is_airflows(summary, schedule):
+    reply = DAGResponse.model_construct(
+        dag_id="d", is_paused=True, timetable_summary=summary, next_dagrun_run_after=None
+    )
+    told = _pipeline(reply)
+    assert (told.dag_id, told.paused, told.schedule, told.next_run_at) == ("d", True, schedule, None)

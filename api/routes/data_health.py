@@ -1,0 +1,57 @@
+"""How the published data is."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api.advising import BEHIND, importances
+from api.auth import needs
+from api.deps import PublishedDep, ServicesDep
+from api.loading import Loaded
+from ml import health
+from ml.records import DataHealth, FeatureDrift, Snapshot
+
+router = APIRouter(prefix="/v1", tags=["data"])
+COLUMNS = ("date", "store", "product", "sales", "promotion")
+
+
+@router.get("/data-health", dependencies=needs("viewer"), summary="Missing days, unusual sales, what inputs weigh")
+def data_health(services: ServicesDep, published: PublishedDep) -> DataHealth:
+    """Of the last eight weeks (weekly data: half a year). `importance` is each drifted input's share in the champion's
+    forecasts, empty when drift was measured against another model; `unseen` are stores and products that the champion
+    has not learned. Drift itself and what the checks found are in `/v1/snapshot`."""
+    current, loaded = published.require(), services.champion.current
+    snapshot = current.snapshot
+    known = [name for name in COLUMNS if name in current.scan().collect_schema().names()]
+    first = health.basis(snapshot.date_to, snapshot.frequency)
+    panel = current.recent(first, known)
+    return DataHealth(
+        data_version=snapshot.data_version,
+        days=health.days(panel, snapshot.frequency),
+        stores=health.stores(panel, snapshot.frequency),
+        outliers=health.outliers(panel, snapshot.frequency),
+        importance=_importance(snapshot, loaded) if loaded else {},
+        unseen=_unseen(current.series, loaded) if loaded else (),
+    )
+
+
+def _importance(snapshot: Snapshot, loaded: Loaded) -> dict[str, float]:
+    drift = snapshot.drift
+    if drift is None or drift.version != loaded.info.version:
+        return {}
+    weights = importances(loaded)
+    whole = sum(weights.values()) or 1.0
+    return {item.feature: _weight(item, weights) / whole for item in drift.features}
+
+
+def _weight(item: FeatureDrift, weights: dict[str, float]) -> float:
+    return sum(weights.get(group, 0.0) for group in BEHIND.get(item.feature, (f"regressor:{item.feature}",)))
+
+
+def _unseen(series: tuple[object, ...], loaded: Loaded) -> tuple[str, ...]:
+    """Names of stores, then of products, that are sold now and that the champion has not learned."""
+    learned = loaded.forecaster.manifest.encoding.categories
+    found: list[str] = []
+    for name in ("store", "product"):
+        found += sorted({str(getattr(one, name)) for one in series} - set(learned.get(name, ())))
+    return tuple(found)

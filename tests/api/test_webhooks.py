@@ -14,11 +14,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from api.telling import Teller, accepted_uploads, drifted_data, finished_runs, promotions
+from api.telling import Teller, accepted_uploads, drifted_data, finished_jobs, finished_runs, promotions
 from control_room.clients.api import ApiClient
 from ml import webhooks as module
 from ml.errors import NotFound, ServiceDown
-from ml.records import Drift, Event, FeatureDrift, Run
+from ml.records import Drift, Event, FeatureDrift, Job, ModelRef, Run
 from ml.webhooks import Webhooks, deliveries
 
 KINDS = ["model.promoted", "run.finished", "job.finished", "drift.detected", "data.accepted"]
@@ -230,17 +230,35 @@ def test_what_is_no_address_or_no_event_is_refused(apart, body):
 LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
 
-def test_moves_of_the_champion_and_accepted_uploads_are_events(served):
+def test_accepted_uploads_are_events(apart):
     sold = "date,store,product,sales\n" + "".join(f"2026-01-{d:02d},S,P,{d}\n" for d in range(1, 29))
-    upload = served.post("/v1/uploads", params={"filename": "told.csv"}, content=sold.encode()).json()
-    served.post(f"/v1/uploads/{upload['upload_id']}/accept")
-    found = {e.event_id: e for e in accepted_uploads(served.services, LONG_AGO)}
-    told = found[f"upload-{upload['upload_id']}"]
+    upload = apart.post("/v1/uploads", params={"filename": "told.csv"}, content=sold.encode()).json()
+    assert list(accepted_uploads(apart.services, LONG_AGO)) == []
+    apart.post(f"/v1/uploads/{upload['upload_id']}/accept")
+    (told,) = accepted_uploads(apart.services, LONG_AGO)
+    assert told.event_id == f"upload-{upload['upload_id']}"
     assert (told.kind, told.data["filename"], told.data["rows_used"]) == ("data.accepted", "told.csv", 28)
+
+
+def test_moves_of_the_champion_are_events(served):
     moves = list(promotions(served.services, LONG_AGO))
     assert {move.kind for move in moves} == {"model.promoted"}
     assert moves[-1].data["version"] == "1"
     assert list(promotions(served.services, dt.datetime.now(dt.UTC))) == []
+
+
+def test_jobs_are_events_once_they_have_ended(apart, monkeypatch):
+    now = dt.datetime.now(dt.UTC)
+    ref = ModelRef(name="sales", version="1", alias="champion", run_id="r")
+    facts = {"filename": "f.csv", "bytes": 1, "sha256": "0", "model": ref, "data_version": "d", "created_at": now,
+             "created_by": "me"}  # fmt: skip
+    jobs = [
+        Job(job_id="ended", state="failed", ended_at=now, error="no", **facts),
+        Job(job_id="runs", state="running", **facts),
+    ]
+    monkeypatch.setattr(type(apart.services.board), "jobs", lambda self, limit: jobs)
+    (told,) = finished_jobs(apart.services, LONG_AGO)
+    assert (told.event_id, told.kind, told.data["state"]) == ("job-ended", "job.finished", "failed")
 
 
 def test_ended_runs_are_events_and_running_ones_are_not(served, monkeypatch):

@@ -15,6 +15,7 @@ from api import jobfiles, jobwork
 from api.openapi import PARQUET, XLSX
 from api.worker import Worker
 from control_room.clients.api import ApiClient
+from deploy import probes
 from ml.errors import Conflict, ServiceDown
 from ml.jobboard import JobBoard, JobLost
 from ml.records import Job
@@ -418,6 +419,7 @@ def test_how_many_wait_and_whether_a_worker_lives_is_in_health_and_metrics(serve
         return next(part for part in served.get("/health").json()["parts"] if part["name"] == "worker")
 
     served.wait_for(lambda: part()["state"] == "ok" and not one(served, job).active)
+    assert probes.beats(trained.data_dir)()
     worker.stop()
     thread.join()
     served.wait_for(lambda: part()["state"] == "down")

@@ -13,7 +13,7 @@ import pytest
 from ml.bundle import MANIFEST, sha256
 from ml.store import Store
 
-EXAMPLES = int(os.environ.get("CONTROL_ROOM_SCHEMA_EXAMPLES", "100"))  # per operation; nightly 1000
+EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "100"))  # per operation; nightly 1000
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
@@ -38,7 +38,7 @@ def test_no_request_breaks_the_api_or_the_document(alone):
     options = ["--max-examples", str(EXAMPLES), "--seed", "7", "--continue-on-failure", "--request-timeout", "60"]
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run"]
     done = subprocess.run([*command, f"{alone.url}/openapi.json", *options], capture_output=True, text=True)
-    if report := os.environ.get("CONTROL_ROOM_SCHEMA_REPORT"):
+    if report := os.environ.get("SCHEMA_REPORT"):
         Path(report).write_text(done.stdout + done.stderr)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
     operations = sum(map(len, alone.get("/openapi.json").json()["paths"].values()))

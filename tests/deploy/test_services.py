@@ -1,9 +1,13 @@
 """The children's commands and environments, without starting them."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from deploy import probes
 from deploy.databases import open_databases
 from deploy.keys import load_keys
 from deploy.services import ROOT, Installation
@@ -73,6 +77,21 @@ def test_what_the_shell_says_about_other_installations_does_not_reach_them(monke
     assert specs["airflow-scheduler"].env["AIRFLOW__CORE__DAGS_FOLDER"] == str(ROOT / "dags")
     assert specs["api"].env["HTTPS_PROXY"] == "kept"
     assert "127.0.0.1" in specs["api"].env["NO_PROXY"]
+
+
+def test_a_worker_is_ready_once_it_has_said_so_since_its_start(specs, installation):
+    worker, alive = specs["worker"], probes.alive_file(installation.data)
+    check = [sys.executable, "deploy/entrypoints/healthy.py", str(installation.data), "worker"]
+    alive.parent.mkdir()
+    alive.touch()
+    assert worker.ready()
+    assert subprocess.run(check, cwd=ROOT, env=worker.env).returncode == 0
+    worker.prepare()
+    assert not worker.ready()
+    alive.touch()
+    os.utime(alive, (0, 0))
+    assert not worker.ready()
+    assert subprocess.run(check, cwd=ROOT, env=worker.env).returncode == 1
 
 
 def test_nothing_reports_home(specs):

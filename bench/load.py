@@ -13,10 +13,10 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from bench.world import ROOT
-
+ROOT = Path(__file__).resolve().parent.parent
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 PIECE = 1 << 18
 

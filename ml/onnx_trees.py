@@ -1,4 +1,4 @@
-"""Boosted trees for ONNX Runtime, which answers a few rows fifty times sooner than XGBoost does.
+"""Boosted trees for ONNX Runtime, which answers a few rows some twenty times sooner than XGBoost does.
 
 XGBoost makes a view of every tree at each call, which is most of the time of one row; from about ``FEW`` rows on it is
 the faster one. The trees are read from XGBoost's own JSON, and what comes out is compared with it before it is used.

@@ -12,11 +12,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.idempotency import BY_CONTENT, CHANGING, SECRET
-from ml.records import Answer, ExplainReply, ForecastReply, ForecastRequest, RowError
+from ml.records import Answer, ExplainedAnswer, ExplainReply, ForecastReply, ForecastRequest, RowError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+UNSEEN: list[type[BaseModel]] = [Answer, ExplainedAnswer, ExplainReply, ForecastReply, ForecastRequest, RowError]
 COMMITTED = Path(__file__).resolve().parent.parent / "openapi.json"
 REFS = "#/components/schemas/{model}"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -136,6 +137,7 @@ PREDICT: dict[str, Any] = {
                     "schema": {
                         "anyOf": [
                             {"$ref": "#/components/schemas/Answer"},
+                            {"$ref": "#/components/schemas/ExplainedAnswer"},
                             {
                                 "type": "object",
                                 "required": ["predictions"],
@@ -145,6 +147,7 @@ PREDICT: dict[str, Any] = {
                                         "items": {
                                             "anyOf": [
                                                 {"$ref": "#/components/schemas/Answer"},
+                                                {"$ref": "#/components/schemas/ExplainedAnswer"},
                                                 {
                                                     "type": "object",
                                                     "required": ["error"],
@@ -253,7 +256,15 @@ def document(app: FastAPI, models: list[type[BaseModel]]) -> dict[str, Any]:
     made = get_openapi(
         title=app.title, version=app.version, openapi_version="3.1.0", description=DESCRIPTION, routes=app.routes
     )
-    wanted: list[type[BaseModel]] = [Answer, ExplainReply, ForecastReply, ForecastRequest, RowError, *models]
+    wanted: list[type[BaseModel]] = [
+        Answer,
+        ExplainedAnswer,
+        ExplainReply,
+        ForecastReply,
+        ForecastRequest,
+        RowError,
+        *models,
+    ]
     _, definitions = models_json_schema([(m, "validation") for m in wanted], ref_template=REFS)
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for name, schema in {**definitions["$defs"], "Row": ROW_SCHEMA, "Problem": PROBLEM}.items():

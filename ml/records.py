@@ -605,6 +605,15 @@ class Explanation(Record):
     data_version: str
 
 
+class ExplainedAnswer(Answer):
+    """An answer with what :class:`Explanation` says beside it."""
+
+    base: float
+    contributions: tuple[Contribution, ...]
+    sentence: Literal["usual", "raised", "lowered", "mixed", "closed"]
+    drivers: tuple[Contribution, ...]
+
+
 class RowError(Record):
     row: int
     field: str | None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api import planning, reading, rows
+from api import explaining, planning, reading, rows
 from api.auth import needs
 from api.deps import ServicesDep
-from api.routes import explain, history
+from api.routes import history
 from ml.records import Limits
 
 router = APIRouter(prefix="/v1", tags=["access"])
@@ -23,6 +23,6 @@ async def limits(services: ServicesDep) -> Limits:
         predict_rows=rows.MAX_ROWS,
         predict_mb=reading.PREDICT_LIMIT // reading.MB,
         forecast_rows=planning.MAX_ROWS,
-        explain_rows=explain.MAX_ROWS,
+        explain_rows=explaining.MAX_ROWS,
         history_rows=history.MAX_ROWS,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from ml.records import ExplainReply, Explanation, RowError
+from ml.records import ExplainedAnswer, ExplainReply, Explanation, RowError
 
 
 def explain(served, body, status=200, **query):
@@ -58,3 +60,30 @@ def test_support_counts_siblings_and_names_what_lies_outside(served, row):
     odd = served.post("/predict", json={**row, "price": 9999}).json()
     assert odd["support"] == {"similar_days": 0, "level": "none", "similar_sibling_days": 0, "outside": ["price"]}
     assert {"price_outside", "no_similar_days"} <= set(odd["warnings"])
+
+
+def test_predict_says_why_when_asked(served, row):
+    body = {"instances": [row, {**row, "price": -1}, {**row, "promotion": 0}]}
+    reply = served.post("/predict", json=body, params={"explain": "true"}).json()["predictions"]
+    assert reply[1]["error"]["field"] == "price"
+    for answer in (reply[0], reply[2]):
+        made = ExplainedAnswer.model_validate_json(json.dumps(answer))
+        assert made.base + sum(c.units for c in made.contributions) == pytest.approx(made.prediction, rel=1e-5)
+    alone = served.post("/predict", json=row, params={"explain": "true"}).json()
+    assert alone["contributions"] == reply[0]["contributions"]
+    assert "contributions" not in served.post("/predict", json=row).json()
+
+
+def test_predict_explains_no_more_rows_than_explain_does(served, row):
+    reply = served.post("/predict", json={"instances": [row] * 501}, params={"explain": "true"})
+    assert (reply.status_code, reply.json()["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize(("levels", "sent"), [("80", {"80"}), ("95", {"95"}), ("95,80", {"80", "95"})])
+def test_intervals_are_sent_at_the_asked_levels_and_logged_at_both(served, row, levels, sent):
+    answer = served.post("/predict", json=row, params={"levels": levels}).json()
+    assert set(answer["interval"]) == sent
+    (logged, *_) = served.get("/historical-predictions", params={"limit": 1}).json()["items"]
+    assert logged["request_id"] == answer["request_id"]
+    assert set(logged["interval"]) == {"80", "95"}
+    assert served.post("/predict", json=row, params={"levels": "50"}).status_code == 422

@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.examples import add_examples
 from api.idempotency import BY_CONTENT, CHANGING, SECRET
 from ml.records import Answer, ExplainedAnswer, ExplainReply, ForecastReply, ForecastRequest, RowError
 
@@ -281,6 +282,7 @@ def document(app: FastAPI, models: list[type[BaseModel]]) -> dict[str, Any]:
             _describe_errors(operation["responses"])
             if method.upper() in CHANGING and path not in BY_CONTENT | SECRET:
                 operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
+    add_examples(made)
     return made
 
 

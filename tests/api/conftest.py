@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import shutil
 import socket
 import tempfile
 import threading
@@ -23,6 +24,7 @@ from ml import jobs
 from ml.bundle import MANIFEST, sha256
 from ml.records import ETL_DAG, RETRAIN_DAG
 from ml.settings import Settings, load_settings, variable
+from ml.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -176,3 +178,21 @@ def many(served: Served) -> list[dict[str, Any]]:
         for s in catalog["series"]
         for k in range(1, catalog["horizon"] + 1)
     ]
+
+
+@pytest.fixture(scope="module")
+def alone(
+    trained: Settings, served: Served, new_database: Callable[[], str], tmp_path_factory: Any
+) -> Iterator[Served]:
+    """An API with a champion, whose database and lake nobody else uses: everything is tried on it."""
+    folder = tmp_path_factory.mktemp("schema")
+    shutil.copytree(served.services.settings.data_dir / "api", folder / "data" / "api")
+    shutil.copytree(trained.lake_url, folder / "lake")
+    store = Store(url := new_database())
+    store.migrate()
+    manifest = folder / "data" / "api" / "bundles" / "1" / MANIFEST
+    store.record_bundle("1", sha256(manifest.read_bytes()))
+    store.close()
+    changed = {"data_dir": folder / "data", "lake": str(folder / "lake"), "database_url": url}
+    with serving(trained.model_copy(update=changed)) as api:
+        yield api.ready()

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ml.bundle import MANIFEST, sha256
-from ml.store import Store
-
 EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "100"))  # per operation; nightly 1000
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-
-
-@pytest.fixture(scope="module")
-def alone(serve, trained, served, new_database, tmp_path_factory):
-    """An API with a champion, whose database and lake nobody else uses: everything is tried on it."""
-    folder = tmp_path_factory.mktemp("schema")
-    shutil.copytree(served.services.settings.data_dir / "api", folder / "data" / "api")
-    shutil.copytree(trained.lake_url, folder / "lake")
-    store = Store(url := new_database())
-    store.migrate()
-    manifest = folder / "data" / "api" / "bundles" / "1" / MANIFEST
-    store.record_bundle("1", sha256(manifest.read_bytes()))
-    store.close()
-    changed = {"data_dir": folder / "data", "lake": str(folder / "lake"), "database_url": url}
-    with serve(trained.model_copy(update=changed)) as api:
-        yield api.ready()
 
 
 @pytest.mark.timeout(1500)

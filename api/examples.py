@@ -1,0 +1,142 @@
+"""An example for each operation of the OpenAPI document: of its parameters, of its body, and of an answer.
+
+The answers in ``examples.json`` are the demo's own. With ``RECORD=1`` set, ``pytest tests/api/test_examples.py`` writes
+them anew; without it the same test sends every example and compares the shapes.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+RECORDED = Path(__file__).with_name("examples.json")
+MOST_ITEMS = 2  # of each list in a recorded answer
+
+PARAMETERS: dict[str, Any] = {
+    "version": "1",
+    "prediction_id": 1,
+    "upload_id": "8f14e45fceea167a5a36dedd4bea2543",
+    "job_id": "c9f0f895fb98ab9159f51fd0297e236d",
+    "scenario_id": "45c48cce2e2d7fbdea1afc51c7c6ad26",
+    "key_id": "1a2b3c4d5e6f",
+    "webhook_id": "6f5e4d3c2b1a",
+    "event_id": "promotion-1",
+    "dag_id": "retrain_sales_model",
+    "run_id": "manual__2026-01-04T10-42-11Z_1a2b3c",
+    "model_name": "sales",
+    "filename": "sales.csv",
+}
+CHANGE = {"reason": "Better in each of the last four weeks", "actor": "ana@shop.example"}
+BODIES: dict[str, Any] = {
+    "PUT /v1/actuals": {"rows": [{"date": "2026-01-05", "store": "S01", "product": "P001", "sales": 21}]},
+    "PUT /v1/overrides": {
+        "date": "2026-01-05",
+        "store": "S01",
+        "product": "P001",
+        "units": 30,
+        "reason": "The fair is in town",
+    },
+    "PUT /v1/scenarios/{scenario_id}": {
+        "name": "Ten per cent off in the first week",
+        "store": "S01",
+        "product": "P001",
+        "date_from": "2026-01-05",
+        "periods": 14,
+        "variants": [
+            {"name": "As planned", "days": []},
+            {"name": "Ten per cent off", "days": [{"date": "2026-01-05", "price": 8.99, "promotion": 1}]},
+        ],
+    },
+    "POST /v1/models/rollback": CHANGE,
+    "POST /v1/models/{version}/promote": CHANGE,
+}
+_RUN: dict[str, Any] = {
+    "dag_id": "retrain_sales_model",
+    "run_id": "manual__2026-01-04T10-42-11Z_1a2b3c",
+    "state": "running",
+    "started_at": "2026-01-04T10:42:12Z",
+    "ended_at": None,
+    "conf": {},
+    "tasks": [],
+    "progress": None,
+}
+_PROMOTION: dict[str, Any] = {
+    "promotion_id": 7,
+    "at": "2026-01-04T10:42:12Z",
+    "action": "promote",
+    "version": "8",
+    "previous": "7",
+    **CHANGE,
+    "decision": None,
+}
+
+
+def _json(status: str, answer: Any) -> dict[str, Any]:
+    return {"status": status, "type": "application/json", "answer": answer}
+
+
+BY_HAND: dict[str, Any] = {
+    "POST /v1/etl": _json("202", {**_RUN, "dag_id": "process_etl_sales_data"}),
+    "POST /v1/retrain": _json("202", _RUN),
+    "GET /v1/runs/{dag_id}": _json("200", {"items": [_RUN]}),
+    "GET /v1/runs/{dag_id}/{run_id}": _json("200", _RUN),
+    "POST /v1/models/{version}/promote": _json("200", _PROMOTION),
+    "POST /v1/models/rollback": _json("200", {**_PROMOTION, "action": "rollback", "version": "7", "previous": "8"}),
+}  # what needs Airflow, or moves the champion
+ALIKE = {
+    "DELETE /v1/jobs/{job_id}": "GET /v1/jobs/{job_id}",
+    "POST /v1/uploads/{upload_id}/check": "GET /v1/uploads/{upload_id}",
+}  # answered by the same record
+CSV = "date,store,product,sales,price,promotion\n2026-01-05,S01,P001,21,9.99,0\n"
+
+
+def add_examples(document: dict[str, Any]) -> None:
+    """Put an example beside each parameter that has to be given, each JSON or CSV body, and each answer."""
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            name = f"{method.upper()} {path}"
+            for parameter in operation.get("parameters", []):
+                if parameter["required"] and parameter["name"] in PARAMETERS:
+                    parameter["example"] = PARAMETERS[parameter["name"]]
+            _of_body(name, operation.get("requestBody", {}).get("content", {}))
+            _of_answer(name, operation["responses"])
+
+
+def _of_body(name: str, content: dict[str, Any]) -> None:
+    if name in BODIES:
+        content["application/json"]["example"] = BODIES[name]
+    if "text/csv" in content and not {"example", "examples"} & set(content["text/csv"]):
+        content["text/csv"]["example"] = CSV
+
+
+def _of_answer(name: str, responses: dict[str, Any]) -> None:
+    found = recorded().get(ALIKE.get(name, name))
+    if found is not None:
+        response = responses.setdefault(found["status"], {"description": "Done"})
+        content = response.setdefault("content", {}).setdefault(found["type"], {})
+        if "examples" not in content:
+            content.setdefault("example", found["answer"])
+
+
+@cache
+def recorded() -> dict[str, Any]:
+    """By operation: ``status``, ``type`` and ``answer``."""
+    found: dict[str, Any] = json.loads(RECORDED.read_text())
+    return found
+
+
+def short(answer: Any) -> Any:
+    """An answer with few items in each list.
+
+    Examples
+    --------
+    >>> short({"items": [{"a": [1, 2, 3]}, 2, 3]})
+    {'items': [{'a': [1, 2]}, 2]}
+    """
+    if isinstance(answer, dict):
+        return {key: short(value) for key, value in answer.items()}
+    if isinstance(answer, list):
+        return [short(item) for item in answer[:MOST_ITEMS]]
+    return answer

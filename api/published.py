@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import ValidationError
 
+from ml import health
 from ml.errors import NoData, ServiceDown
 from ml.lake import ATTRIBUTES, Lake, current_snapshot, read_snapshot
 from ml.records import SalesPoint, SeriesInfo, Snapshot
@@ -23,6 +23,7 @@ PARTS = ("train.parquet", "test.parquet")
 SERIES = "series.parquet"
 DATA = "data.json"
 KEPT_SNAPSHOTS = 2
+JUDGED = ("date", "store", "product", "sales", "promotion")  # what the health of the data is told by
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,6 @@ class Published:
         """Rows of ``date`` and later."""
         return self.scan().filter(pl.col("date") >= date).collect().sort("store", "product", "date")
 
-    def recent(self, date: dt.date, columns: Sequence[str]) -> pl.DataFrame:
-        """Some columns of ``date`` and later; of a large panel only what is asked for is read."""
-        return self.scan().filter(pl.col("date") >= date).select(columns).collect()
-
     def points(self, wanted: Selection) -> list[SalesPoint]:
         """Sales per period, summed over the selection; price and promotion are the mean of its rows."""
         known = self.scan().collect_schema().names()
@@ -74,6 +71,14 @@ class Published:
     def attributes(self) -> pl.DataFrame | None:
         """The side table of static attributes, if this snapshot has one."""
         return pl.read_parquet(self.folder / ATTRIBUTES) if ATTRIBUTES in self.snapshot.files else None
+
+    @cached_property
+    def lately(self) -> health.Lately:
+        """How its last weeks are; worked out once, for half a year of a large panel takes seconds."""
+        first = health.basis(self.snapshot.date_to, self.snapshot.frequency)
+        known = self.scan().collect_schema().names()
+        rows = self.scan().filter(pl.col("date") >= first).select(name for name in JUDGED if name in known)
+        return health.lately(rows.collect(), self.snapshot.frequency)
 
     @cached_property
     def series(self) -> tuple[SeriesInfo, ...]:

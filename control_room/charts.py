@@ -520,7 +520,7 @@ def runs_chart(runs: Sequence[Run], *, dark: bool = False) -> Chart:
     figure.update_xaxes(
         range=[-0.5, max(len(shown), FEWEST_RUNS) - 0.5],
         tickvals=list(range(0, len(shown), every)),
-        ticktext=[day(run.started_at.date()) for run in shown[::every] if run.started_at],
+        ticktext=[run.started_at.strftime(_tick_days()) for run in shown[::every] if run.started_at],
     )
     figure.update_yaxes(rangemode="tozero", title=gettext("Minutes"))
     failed = sum(run.state == "failed" for run in shown)

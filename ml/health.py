@@ -8,6 +8,7 @@ deviations, by that factor, and by so many units that it matters.
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -23,6 +24,20 @@ LEAST_UNITS = 5.0
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 LEAST_MAD = 0.1  # of log units: a series that never varies is not that sure
 MOST_OUTLIERS = 200
+
+
+@dataclass(frozen=True)
+class Lately:
+    """What is to be said about the last weeks."""
+
+    days: tuple[DataDay, ...]
+    stores: tuple[StoreDays, ...]
+    outliers: tuple[Outlier, ...]
+
+
+def lately(panel: pl.DataFrame, frequency: Frequency) -> Lately:
+    """Everything at once; ``panel`` begins with :func:`basis`."""
+    return Lately(days(panel, frequency), stores(panel, frequency), outliers(panel, frequency))
 
 
 def basis(date_to: dt.date, frequency: Frequency) -> dt.date:

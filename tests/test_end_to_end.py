@@ -104,3 +104,21 @@ def test_the_verdict_and_home_open_in_spanish(stack, page):
     page.goto(f"{stack.console}/?lang=es")
     page.get_by_text("Airflow").first.wait_for()
     assert "Traceback" not in page.content()
+
+
+@pytest.mark.parametrize(
+    ("name", "english", "spanish"),
+    [
+        ("data_health", "Sales are known up to", "Se conocen ventas hasta"),
+        ("whatif", "answers what-ifs", "responde a los escenarios"),
+        ("accuracy", "Predictions erred by|No prediction can be compared", "Las predicciones erraron|Aún no se puede"),
+        ("pipelines", "Nothing is running", "No hay nada en marcha"),
+        ("access", "The API answers at", "La API responde en"),
+    ],
+)
+def test_pages_say_what_is_true_now(stack, page, name, english, spanish):
+    for language, wanted in (("en", english), ("es", spanish)):
+        page.goto(f"{stack.console}/{name}?lang={language}")
+        page.get_by_text(re.compile(wanted)).first.wait_for()
+        page.wait_for_function("document.querySelectorAll('[data-stale=true]').length === 0")
+        assert page.get_by_role("alert").count() == 0  # neither an error nor a warning box

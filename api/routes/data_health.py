@@ -8,11 +8,9 @@ from api.advising import BEHIND, importances
 from api.auth import needs
 from api.deps import PublishedDep, ServicesDep
 from api.loading import Loaded
-from ml import health
 from ml.records import DataHealth, FeatureDrift, Snapshot
 
 router = APIRouter(prefix="/v1", tags=["data"])
-COLUMNS = ("date", "store", "product", "sales", "promotion")
 
 
 @router.get("/data-health", dependencies=needs("viewer"), summary="Missing days, unusual sales, what inputs weigh")
@@ -21,16 +19,12 @@ def data_health(services: ServicesDep, published: PublishedDep) -> DataHealth:
     forecasts, empty when drift was measured against another model; `unseen` are stores and products that the champion
     has not learned. Drift itself and what the checks found are in `/v1/snapshot`."""
     current, loaded = published.require(), services.champion.current
-    snapshot = current.snapshot
-    known = [name for name in COLUMNS if name in current.scan().collect_schema().names()]
-    first = health.basis(snapshot.date_to, snapshot.frequency)
-    panel = current.recent(first, known)
     return DataHealth(
-        data_version=snapshot.data_version,
-        days=health.days(panel, snapshot.frequency),
-        stores=health.stores(panel, snapshot.frequency),
-        outliers=health.outliers(panel, snapshot.frequency),
-        importance=_importance(snapshot, loaded) if loaded else {},
+        data_version=current.snapshot.data_version,
+        days=current.lately.days,
+        stores=current.lately.stores,
+        outliers=current.lately.outliers,
+        importance=_importance(current.snapshot, loaded) if loaded else {},
         unseen=_unseen(current.series, loaded) if loaded else (),
     )
 

@@ -126,6 +126,9 @@ def compare(drafted: ScenarioPlan | None) -> Compared | None:
     """The outcomes of what was asked last; asks when told to, or when a kept scenario was just opened."""
     if drafted is None:
         return None
+    if not asked.may("planner"):
+        st.caption(gettext("Comparing takes the role of a planner."))
+        return None
     if st.button(gettext("Compare"), type="primary", icon=":material/balance:", key="compare") or _ask_now():
         st.session_state[ASKED] = drafted
     plan: ScenarioPlan | None = st.session_state.get(ASKED)
@@ -135,6 +138,8 @@ def compare(drafted: ScenarioPlan | None) -> Compared | None:
         return None
     if health is None or health.champion is None or health.data_version is None:
         return None
+    changed = _question(plan) != _question(drafted)
+    plan = plan if changed else drafted
     seen = asked.what_if(_rows(plan), "champion", health.champion.version, health.data_version)
     replies = parts.need(seen, "what-if")
     if replies is None or not _all_answered(replies):
@@ -142,10 +147,8 @@ def compare(drafted: ScenarioPlan | None) -> Compared | None:
     costs = Costs(drafted.unit_cost, drafted.promotion_cost, drafted.discounted)
     by_model = {health.champion.version: _outcomes(plan, replies, costs)}
     by_model |= _by_challenger(plan, costs, health.data_version)
-    changed = _question(plan) != _question(drafted)
     if changed:
         st.info(gettext("The plan has changed since. Press Compare to ask again."), icon=":material/update:")
-    plan = drafted if not changed else plan
     return Compared(plan, health.champion.version, seen, by_model, changed)
 
 
@@ -154,8 +157,10 @@ def _ask_now() -> bool:
 
 
 def _question(plan: ScenarioPlan) -> ScenarioPlan:
-    """What the forecasts depend on."""
-    return plan.model_copy(update={"name": "", "unit_cost": None, "promotion_cost": None, "discounted": False})
+    """What the forecasts depend on: no names, no costs."""
+    days = tuple(variant.model_copy(update={"name": ""}) for variant in plan.variants)
+    aside = {"name": "", "unit_cost": None, "promotion_cost": None, "discounted": False}
+    return plan.model_copy(update={**aside, "variants": days})
 
 
 def _rows(plan: ScenarioPlan) -> tuple[PredictionInput, ...]:

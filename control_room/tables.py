@@ -181,7 +181,6 @@ def history_export(items: Sequence[HistoryItem]) -> pd.DataFrame:
 # ---------------------------------------------------------------- accuracy
 
 KEY_NAMES = {"date": N_("Day"), **SEGMENT_NAMES}
-ADDED = (("seasonal_naive", "naive_wape"), ("model", "wape_beside_naive"))
 
 
 def accuracy(found: Accuracy) -> pd.DataFrame:
@@ -217,21 +216,24 @@ def measure(row: AccuracyRow, name: str) -> str:
 
 
 def value_added(total: AccuracyRow) -> pd.DataFrame | None:
-    """Error of each step of forecasting on the same rows, and how much it takes off the step before."""
-    if total.naive_wape is None or total.wape_beside_naive is None:
+    """Error of each step of forecasting and how much it takes off the step before, on the rows that have both."""
+    found = [
+        ("seasonal_naive", total.naive_wape, None, total.naive_rows),
+        ("model", total.wape_beside_naive, total.naive_wape, total.naive_rows),
+        ("override", total.override_wape, total.wape_beside_override, total.override_rows),
+    ]
+    if total.naive_wape is None:
         return None
-    rows, before = [], None
-    for model, name in ADDED:
-        error = getattr(total, name)
-        rows.append(
-            {
-                gettext("Step"): word(MODEL_NAMES, model),
-                gettext("Error (WAPE)"): percent(error),
-                gettext("Taken off the step before"): "–" if before is None else percent(before - error, signed=True),
-                gettext("Rows"): number(total.naive_rows),
-            }
-        )
-        before = error
+    rows = [
+        {
+            gettext("Step"): word(MODEL_NAMES, step),
+            gettext("Error (WAPE)"): percent(error),
+            gettext("Taken off the step before"): "–" if before is None else percent(before - error, signed=True),
+            gettext("Rows"): number(count),
+        }
+        for step, error, before, count in found
+        if error is not None
+    ]
     return pd.DataFrame(rows)
 
 

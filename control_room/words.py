@@ -88,6 +88,7 @@ MODEL_NAMES = {
     "seasonal_naive": N_("Seasonal naive"),
     "moving_average": N_("Moving average"),
     "model": N_("Predictions"),
+    "override": N_("Manual override"),
     "linear": N_("Linear model"),
     "xgboost": N_("Boosted trees"),
 }

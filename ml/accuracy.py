@@ -3,7 +3,8 @@
 Of several predictions for one store, product and date the last counts (within one week ahead, where it is asked by
 weeks ahead); none that was made for a day whose sales were known already, none that was only tried out. The naive
 forecast of a row is the backtest's: what the same series sold on the same weekday of the last week that was known when
-it was asked, for weekly data a year before. It comes from the actuals, so no model has to answer again.
+it was asked, for weekly data a year before. It comes from the actuals, so no model has to answer again. Numbers that
+people put in the place of forecasts are judged beside these; one that was given after its day is not.
 """
 
 from __future__ import annotations
@@ -39,12 +40,19 @@ WITH last AS (
   FROM predictions p
   WHERE {where}
   GROUP BY p.date, p.store, p.product{ahead}
+), overridden AS (
+  SELECT DISTINCT ON (store, product, date) store, product, date, units
+  FROM overrides o
+  WHERE o.made_at::date <= o.date
+  ORDER BY store, product, date, override_id DESC
 ), judged AS (
-  SELECT {key} AS key, a.sales, p.prediction, p.low_80, p.high_80, p.low_95, p.high_95, p.similar_days,
+  SELECT {key} AS key, a.sales, o.units AS override,
+    p.prediction, p.low_80, p.high_80, p.low_95, p.high_95, p.similar_days,
     (p.inputs ->> 'promotion')::float > 0 AS promoted, (p.inputs ->> 'holiday')::float > 0 AS holiday, n.sales AS naive
   FROM last
   JOIN predictions p USING (prediction_id)
   JOIN actuals a ON a.date = p.date AND a.store = p.store AND a.product = p.product
+  LEFT JOIN overridden o ON o.store = p.store AND o.product = p.product AND o.date = p.date
   LEFT JOIN actuals n ON n.store = p.store AND n.product = p.product
     AND n.date = p.date - CASE WHEN p.unit = 'units/week' THEN 364 ELSE 7 * {weeks} END
 )
@@ -54,6 +62,9 @@ SELECT key, GROUPING(key) AS whole, count(*) AS rows, sum(sales) AS sold,
   count(naive) AS naive_rows, sum(abs(naive - sales)) AS naive_error,
   sum(abs(prediction - sales)) FILTER (WHERE naive IS NOT NULL) AS error_beside,
   sum(sales) FILTER (WHERE naive IS NOT NULL) AS sold_beside,
+  count(override) AS override_rows, sum(abs(override - sales)) AS override_error,
+  sum(abs(prediction - sales)) FILTER (WHERE override IS NOT NULL) AS error_overridden,
+  sum(sales) FILTER (WHERE override IS NOT NULL) AS sold_overridden,
   count(*) FILTER (WHERE promoted) AS promoted, count(*) FILTER (WHERE holiday) AS holidays,
   count(*) FILTER (WHERE similar_days = 0) AS unsupported
 FROM judged
@@ -112,6 +123,7 @@ def _order(by: By) -> Any:
 
 def _row(found: sa.RowMapping) -> AccuracyRow:
     sold, rows, beside = found["sold"] or 0.0, found["rows"], found["sold_beside"] or 0.0
+    overridden = found["sold_overridden"] or 0.0
     coverage = {level: found[f"inside_{level}"] for level in ("80", "95")}
     return AccuracyRow(
         key=None if found["whole"] else found["key"],
@@ -125,6 +137,9 @@ def _row(found: sa.RowMapping) -> AccuracyRow:
         naive_rows=found["naive_rows"],
         naive_wape=found["naive_error"] / beside if beside > 0 else None,
         wape_beside_naive=found["error_beside"] / beside if beside > 0 else None,
+        override_rows=found["override_rows"],
+        override_wape=found["override_error"] / overridden if overridden > 0 else None,
+        wape_beside_override=found["error_overridden"] / overridden if overridden > 0 else None,
         promoted=found["promoted"],
         holidays=found["holidays"],
         unsupported=found["unsupported"],

@@ -655,8 +655,9 @@ class AccuracyRow(Record):
     """Accuracy of logged predictions under one key; ``key`` is None for all of them together.
 
     ``sold`` and ``error`` (sum of absolute errors) in units; ``wape``, ``bias`` and ``coverage`` are shares. The naive
-    forecast is known on ``naive_rows`` only: ``wape_beside_naive`` is the model's on exactly those. ``promoted``,
-    ``holidays`` and ``unsupported`` (no similar day in history) count rows.
+    forecast is known on ``naive_rows`` only: ``wape_beside_naive`` is the model's on exactly those; so with
+    ``override_rows``, for which somebody gave another number in time. ``promoted``, ``holidays`` and ``unsupported`` (no
+    similar day in history) count rows.
     """
 
     key: str | None
@@ -670,6 +671,9 @@ class AccuracyRow(Record):
     naive_rows: int = 0
     naive_wape: float | None = None
     wape_beside_naive: float | None = None
+    override_rows: int = 0
+    override_wape: float | None = None
+    wape_beside_override: float | None = None
     promoted: int = 0
     holidays: int = 0
     unsupported: int = 0

@@ -150,7 +150,10 @@ def measures(whole: Whole) -> None:
     parts.source(whole.seen, "GET /v1/accuracy")
     frame = tables.value_added(total)
     if frame is not None:
-        parts.section(gettext("What each step adds"), gettext("On the rows where all are known; less error is better."))
+        parts.section(
+            gettext("What each step adds"),
+            gettext("Each beside the step before, on the rows that have both; less error is better."),
+        )
         st.table(frame, border="horizontal", hide_index=True, alt=gettext("What each step adds"))
         parts.downloads(lambda: frame, "value-added", _cover(whole), "value-added")
 

@@ -595,6 +595,7 @@ def accuracy_row(key: str | None, index: int) -> r.AccuracyRow:
     return r.AccuracyRow(
         key=key, rows=120, sold=1000.0, error=1000 * wape, wape=wape, bias=-0.021, rmse=4.2,
         coverage={"80": 0.78, "95": 0.94}, naive_rows=120, naive_wape=wape + 0.07, wape_beside_naive=wape,
+        override_rows=8, override_wape=0.21, wape_beside_override=0.20,
         promoted=100 if index % 7 == 6 else 10,
     )  # fmt: skip
 

@@ -738,8 +738,9 @@ def test_the_value_added_to_naive_is_told(console):
     app = console("accuracy")
     assert next(m.value for m in app.metric if m.label == "Added to naive") == "+7.0%"
     (table,) = [t.value for t in app.table if "Taken off the step before" in t.value.columns]
-    assert list(table["Step"]) == ["Seasonal naive", "Predictions"]
-    assert list(table["Taken off the step before"]) == ["–", "+7.0%"]
+    assert list(table["Step"]) == ["Seasonal naive", "Predictions", "Manual override"]
+    assert list(table["Taken off the step before"]) == ["–", "+7.0%", "-1.0%"]
+    assert list(table["Rows"])[-1] == "8"
 
 
 def test_worst_days_come_first_with_what_was_special(console):

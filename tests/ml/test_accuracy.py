@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 
 from ml.accuracy import BYS, Judged, accuracy
-from ml.records import WHAT_IF, Answer, ModelRef, Support
+from ml.overrides import Overrides
+from ml.overrides import overrides as table
+from ml.records import WHAT_IF, Answer, ModelRef, NewJudgement, Support
 from ml.store import Logged
 
 FIRST = dt.date(2026, 3, 2)
@@ -132,3 +134,27 @@ def test_weekly_data_is_compared_with_the_year_before(store):
     store.log_predictions([Logged(answer(FIRST, "S1", "P1", FIRST - DAY, 9.0, unit="units/week"), "api")])
     (row,) = accuracy(store, "store", Judged()).items
     assert (row.naive_wape, row.wape_beside_naive) == (0.3, 0.1)
+
+
+def test_overrides_are_judged_beside_the_predictions_they_replaced(store):
+    sold = [(FIRST + DAY * k, "S1", "P1", 10.0) for k in range(4)]
+    store.upsert_actuals(pl.DataFrame(sold, ["date", "store", "product", "sales"], orient="row"))
+    store.log_predictions([Logged(answer(date, s, p, FIRST - DAY, 8.0), "api") for date, s, p, _ in sold])
+    overrides = Overrides(store)
+    for k, units in ((0, 50), (0, 11), (1, 13), (2, 14)):
+        given = NewJudgement(date=FIRST + DAY * k, store="S1", product="P1", units=units, reason="known better")
+        made = overrides.put(given, "me")
+        early = FIRST - DAY if k < 2 else FIRST + DAY * 9  # the last one was given when its day was over
+        with store.begin() as connection:
+            mine = table.c.override_id == made.override_id
+            connection.execute(
+                table.update().where(mine).values(made_at=dt.datetime.combine(early, dt.time(9), dt.UTC))
+            )
+    overrides.put(NewJudgement(date=FIRST + DAY, store="S1", product="P1", units=None, reason="taken back"), "me")
+    with store.begin() as connection:
+        connection.execute(
+            table.update().where(table.c.units.is_(None)).values(made_at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+        )
+    (row,) = accuracy(store, "store", Judged()).items
+    assert (row.rows, row.wape) == (4, pytest.approx(0.2))
+    assert (row.override_rows, row.override_wape, row.wape_beside_override) == pytest.approx((1, 0.1, 0.2))

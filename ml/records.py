@@ -656,8 +656,8 @@ class AccuracyRow(Record):
 
     ``sold`` and ``error`` (sum of absolute errors) in units; ``wape``, ``bias`` and ``coverage`` are shares. The naive
     forecast is known on ``naive_rows`` only: ``wape_beside_naive`` is the model's on exactly those; so with
-    ``override_rows``, for which somebody gave another number in time. ``promoted``, ``holidays`` and ``unsupported`` (no
-    similar day in history) count rows.
+    ``override_rows``, for which somebody gave another number in time. ``promoted``, ``holidays`` and ``unsupported``
+    (no similar day in history) count rows.
     """
 
     key: str | None

@@ -23,6 +23,7 @@ from ml.records import (
     ForecastReply,
     ForecastRequest,
     Health,
+    Job,
     Limits,
     Me,
     ModelInfo,
@@ -131,6 +132,14 @@ def may(role: UserRole) -> bool:
 
 def keys() -> Seen[tuple[ApiKey, ...]]:
     return ask_api("keys", lambda api: api.keys(), seconds=10)
+
+
+def jobs() -> Seen[tuple[Job, ...]]:
+    return ask_api("jobs", lambda api: api.jobs(10), seconds=5)
+
+
+def job(job_id: str) -> Seen[Job]:
+    return ask_api(("jobs", job_id), lambda api: api.job(job_id), seconds=0.5)
 
 
 def limits() -> Seen[Limits]:

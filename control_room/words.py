@@ -20,6 +20,13 @@ RUN_STATES = {
     "success": (":material/check_circle:", N_("done"), "green"),
     "failed": (":material/error:", N_("failed"), "red"),
 }
+JOB_STATES = {
+    "queued": (":material/schedule:", N_("queued"), "gray"),
+    "running": (":material/autorenew:", N_("running"), "blue"),
+    "done": (":material/check_circle:", N_("done"), "green"),
+    "failed": (":material/error:", N_("failed"), "red"),
+    "cancelled": (":material/cancel:", N_("cancelled"), "gray"),
+}
 TASK_STATES = {
     **RUN_STATES,
     "scheduled": (":material/schedule:", N_("queued"), "gray"),

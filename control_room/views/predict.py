@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from control_room import address, asked, charts, parts, session, snippets, tables
-from control_room.clients.api import Catalog, prediction_body
+from control_room.clients.api import Catalog, ResultFormat, prediction_body
 from control_room.i18n import (
     N_,
     amount,
@@ -22,8 +23,10 @@ from control_room.i18n import (
     number,
     weekday,
 )
+from control_room.views import jobs
 from control_room.views.choose import find, series_choice
 from control_room.words import SUPPORT_LEVELS, WARNINGS, badge_help, explanation, state, total_interval, unit, word
+from ml.errors import TooLarge
 from ml.records import (
     Answer,
     Explanation,
@@ -403,22 +406,37 @@ def _cover(answers: Sequence[Answer], filters: str) -> dict[str, object]:
 def a_file() -> None:
     st.markdown(
         gettext(
-            "Columns: date, and store, product, price, promotion, holiday as far as you know them. Up to {rows} rows."
+            "Columns: date, and store, product, price, promotion, holiday as far as you know them. More than {rows} "
+            "rows are worked on in the background."
         ).format(rows=number(FILE_ROWS))
     )
+    jobs.followed()
     file = st.file_uploader(
         gettext("A file with the rows to predict: CSV, XLSX or Parquet"), type=["csv", "xlsx", "parquet"], key="rows"
     )
+    jobs.recent()
     if file is None:
         return
     if st.button(gettext("Predict the rows"), type="primary", icon=":material/online_prediction:", key="ask-file"):
-        form = file.name.rsplit(".", 1)[-1].lower()
-        with st.spinner(gettext("Predicting …")):
-            replies = parts.attempt(lambda: session.services().api.predict_file(file.getvalue(), form), "file")
+        replies = parts.attempt(lambda: _asked_file(file), "file")
         st.session_state["file-answer"] = None if replies is None else (file.file_id, replies)
+        if st.query_params.get("job"):
+            st.rerun()
     kept = st.session_state.get("file-answer")
     if kept and kept[0] == file.file_id:
         _file_answer(file.name, kept[1])
+
+
+def _asked_file(file: UploadedFile) -> Sequence[Answer | RowError] | None:
+    """Answers now, or for more rows than are answered at once a job in the address."""
+    st.query_params.pop("job", None)
+    form = file.name.rsplit(".", 1)[-1].lower()
+    with st.spinner(gettext("Predicting …")):
+        try:
+            return session.services().api.predict_file(file.getvalue(), form)
+        except TooLarge:
+            jobs.begin(file.getvalue(), cast(ResultFormat, form), file.name)
+            return None
 
 
 def _file_answer(name: str, replies: Sequence[Answer | RowError]) -> None:

@@ -23,7 +23,7 @@ from control_room import i18n, session
 from control_room.clients.api import Catalog
 from control_room.clients.mlflow import ExperimentRun
 from ml import records as r
-from ml.errors import Conflict, ControlRoomError, NoChampion, NoData, NotFound, ServiceDown
+from ml.errors import Conflict, ControlRoomError, NoChampion, NoData, NotFound, ServiceDown, TooLarge
 from ml.settings import Settings
 from ml.sidetable import check_attributes
 
@@ -230,6 +230,10 @@ class World:
     scenarios: dict[str, r.Scenario] = field(default_factory=dict)
     drift: r.Drift | None = None
     gaps: bool = True
+    jobs: dict[str, r.Job] = field(default_factory=dict)
+
+    def add_job(self, job_id: str, state: str, **facts: Any) -> None:
+        self.jobs[job_id] = job(job_id, state, **facts)
 
     def full(self) -> World:
         self.uploads = {
@@ -271,6 +275,18 @@ class World:
         time.sleep(self.delay)
         if service in self.down:
             raise ServiceDown(service, "no answer within 10 s")
+
+
+def job(job_id: str, state: str, **facts: Any) -> r.Job:
+    progress = r.JobProgress(rows_done=30_000, rows_total=120_000, chunks_done=1, chunks_total=4, share=0.25)
+    values = {
+        "job_id": job_id, "state": state, "filename": "rows.csv", "bytes": 9, "sha256": "0",
+        "data_version": DATA_VERSION,
+        "model": r.ModelRef(name="sales", version="7", alias="champion", run_id="run7"), "created_at": NOW - MINUTE,
+        "created_by": "me", "progress": progress, "started_at": None if state == "queued" else NOW - MINUTE,
+        "ended_at": None if state in ("queued", "running") else NOW,
+    }  # fmt: skip
+    return r.Job.model_validate({**values, **facts})
 
 
 class FakeApi:
@@ -422,9 +438,37 @@ class FakeApi:
         self._needs_champion()
         return tuple(why(row.date) for row in rows)
 
+    def make_job(self, data: bytes, format: str, filename: str = "file", model: str = "champion") -> r.Job:
+        self.world.asked("api", "make_job")
+        self.world.jobs["job1"] = job("job1", "queued", filename=filename)
+        return self.world.jobs["job1"]
+
+    def jobs(self, limit: int = 100) -> tuple[r.Job, ...]:
+        self.world.asked("api", "jobs")
+        return tuple(self.world.jobs.values())
+
+    def job(self, job_id: str) -> r.Job:
+        self.world.asked("api", "job")
+        if job_id not in self.world.jobs:
+            raise NotFound("There is no job with this id.")
+        return self.world.jobs[job_id]
+
+    def cancel_job(self, job_id: str) -> r.Job:
+        self.world.asked("api", "cancel_job")
+        self.world.jobs[job_id] = job(job_id, "cancelled")
+        return self.world.jobs[job_id]
+
+    def job_result(self, job_id: str, format: str = "csv") -> bytes:
+        return f"result {job_id} {format}".encode()
+
+    def job_rejected(self, job_id: str, format: str = "csv") -> bytes:
+        return f"rejected {job_id} {format}".encode()
+
     def predict_file(self, data: bytes, format: str, model: str = "champion") -> Any:
         self.world.asked("api", "predict_file")
         self._needs_champion()
+        if data.count(b"\n") > 5000:
+            raise TooLarge("At most 5,000 rows are answered at once.")
         wrong = r.RowError(row=3, field="date", code="date", message="is not a date")
         return (answer(TODAY), wrong, answer(TODAY + DAY, support=r.Support(similar_days=0, level="none")))
 

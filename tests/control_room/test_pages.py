@@ -341,6 +341,51 @@ def test_rows_of_a_file(console, said):
     assert "1 day has no similar day in history" in text
 
 
+def test_a_file_of_many_rows_becomes_a_job_that_the_address_keeps(console, world, said):
+    app = console("predict", way="file")
+    app.file_uploader(key="rows").upload("large.csv", b"date\n" + b"2026-01-01\n" * 5001, "text/csv").run()
+    app.button(key="ask-file").click().run()
+    assert app.query_params["job"] in ("job1", ["job1"])
+    assert "**large" in said(app)
+    again = console("predict", way="file", job="job1")  # after a reload of the page
+    assert "**large" in said(again)
+    assert "waits for the worker" in said(again)
+
+
+def test_a_job_shows_how_far_it_is_and_can_be_cancelled(console, world, said):
+    world.add_job("job2", "running")
+    app = console("predict", way="file", job="job2")
+    assert [bar.proto.text for bar in app.get("progress")] == ["30,000 of 120,000 rows"]
+    app.button(key="cancel-job").click().run()
+    assert ("api", "cancel_job") in world.calls
+    assert "cancelled" in said(app)
+
+
+def test_a_viewer_sees_a_job_and_cannot_cancel_it(console, world, said):
+    world.role = "viewer"
+    world.add_job("job2", "running")
+    app = console("predict", way="file", job="job2")
+    assert [bar.proto.text for bar in app.get("progress")] == ["30,000 of 120,000 rows"]
+    assert "cancel-job" not in {button.key for button in app.button}
+
+
+def test_a_finished_job_has_its_result_and_what_was_left_out(console, world, said):
+    world.add_job("job3", "done", rows_refused=4, filename="=1+1.csv")
+    app = console("predict", way="file", job="job3")
+    assert "4 rows could not be used" in said(app)
+    assert "30,000 rows were predicted by v7" in said(app)
+    names = {download.proto.label for download in app.get("download_button")}
+    assert {"Download CSV", "Download XLSX", "Download PARQUET", "Rows left out (CSV)"} <= names
+    listed = next(f.value for f in app.dataframe if "State" in f.value.columns)
+    assert list(listed["File"]) == ["'=1+1.csv"]
+
+
+def test_a_job_that_failed_says_why_and_one_that_is_not_there_too(console, world, said):
+    world.add_job("job4", "failed", error="none of its rows can be used")
+    assert "none of its rows can be used" in said(console("predict", way="file", job="job4"))
+    assert "There is no job with this id" in said(console("predict", way="file", job="gone"))
+
+
 def test_a_refused_question_says_why(console, world):
     world.problem = InputError("price: must be above 0", field="price")
     world.problem.facts["request_id"] = "req-42"

@@ -1,0 +1,165 @@
+"""Large files that a worker predicts: how far one is, its result, and the ones before.
+
+A job's id is in the address, so a reload or another page lose nothing; it is polled only while it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from control_room import asked, exports, parts, session
+from control_room.clients.api import FileFormat, ResultFormat
+from control_room.i18n import duration, gettext, moment, number
+from control_room.live import Seen
+from control_room.words import JOB_STATES, state
+from ml.records import Job
+
+POLL_SECONDS = 1.0
+AWAY_POLL_SECONDS = 10.0
+PARQUET_MIME = "application/vnd.apache.parquet"
+SHEET_ROWS = 1_000_000  # about what a sheet of Excel holds
+TABLES: dict[FileFormat, str] = {"csv": exports.CSV_MIME, "xlsx": exports.XLSX_MIME}
+RESULTS: dict[ResultFormat, str] = {"csv": exports.CSV_MIME, "xlsx": exports.XLSX_MIME, "parquet": PARQUET_MIME}
+
+
+def begin(data: bytes, form: ResultFormat, filename: str) -> None:
+    """Hand a file to the worker, and follow its job in the address."""
+    job = parts.attempt(lambda: session.services().api.make_job(data, form, filename), "job")
+    if job is not None:
+        session.forget("api", "jobs")
+        st.query_params["job"] = job.job_id
+
+
+def followed() -> None:
+    """The job of the address, if there is one."""
+    job_id = st.query_params.get("job")
+    if not job_id:
+        return
+    seen = asked.job(job_id)
+    polling = seen.value.active if seen.value else seen.problem is not None and seen.problem.status >= 500
+    every = None if not polling else AWAY_POLL_SECONDS if seen.problem else POLL_SECONDS
+    st.fragment(_watch, run_every=every)(job_id, polling)
+
+
+def _watch(job_id: str, was_active: bool) -> None:
+    seen = asked.job(job_id)
+    if seen.value is None:
+        parts.need(seen, f"job-{job_id}", still=gettext("The file itself is worked on all the same."))
+        return
+    if was_active and not seen.value.active and not seen.stale:
+        session.forget("api", "jobs")
+        st.rerun()
+    _draw(seen)
+
+
+def _draw(seen: Seen[Job]) -> None:
+    job = seen.value
+    assert job is not None
+    with st.container(border=True):
+        st.markdown(f"**{parts.plain(job.filename)}** {parts.badge_text(state(JOB_STATES, job.state))} {_when(job)}")
+        if job.active:
+            st.progress(min(job.progress.share, 1.0), text=_progress(job))
+        if job.error:
+            (st.error if job.state == "failed" else st.warning)(parts.plain(job.error))
+        if job.rows_refused:
+            _refused(job)
+        if job.state == "done":
+            _results(job)
+        parts.source(seen, "GET /v1/jobs")
+        if job.active and not job.cancelling and asked.may("planner"):
+            _cancel(job)
+
+
+def _when(job: Job) -> str:
+    if job.started_at is None:
+        return gettext("came {time}, waits for the worker").format(time=moment(job.created_at))
+    if job.ended_at is None:
+        return gettext("began {time}").format(time=moment(job.started_at))
+    took = (job.ended_at - job.started_at).total_seconds()
+    return gettext("began {time}, took {duration}").format(time=moment(job.started_at), duration=duration(took))
+
+
+def _progress(job: Job) -> str:
+    if job.cancelling:
+        return gettext("It ends after the present part.")
+    if job.progress.rows_total is None:
+        return gettext("The file is being read.")
+    return gettext("{done} of {all} rows").format(
+        done=number(job.progress.rows_done), all=number(job.progress.rows_total)
+    )
+
+
+def _refused(job: Job) -> None:
+    text = gettext("{count} rows could not be used; each is listed with its reason.")
+    st.warning(text.format(count=number(job.rows_refused)), icon=":material/warning:")
+    with st.container(horizontal=True):
+        for form, mime in TABLES.items():
+            _download(
+                gettext("Rows left out ({form})").format(form=form.upper()), f"rejected-{job.job_id}.{form}", mime,
+                partial(session.services().api.job_rejected, job.job_id, form),
+            )  # fmt: skip
+
+
+def _results(job: Job) -> None:
+    rows = job.progress.rows_done
+    st.success(
+        gettext("{count} rows were predicted by v{version}; each is in the history.").format(
+            count=number(rows), version=parts.plain(job.model.version)
+        )
+    )
+    with st.container(horizontal=True):
+        for form, mime in RESULTS.items():
+            if form != "xlsx" or rows <= SHEET_ROWS:
+                _download(
+                    gettext("Download {form}").format(form=form.upper()), f"predictions-{job.job_id}.{form}", mime,
+                    partial(session.services().api.job_result, job.job_id, form),
+                )  # fmt: skip
+
+
+def _download(label: str, name: str, mime: str, made: Callable[[], bytes]) -> None:
+    st.download_button(label, made, name, mime, key=f"get-{name}", on_click="ignore", icon=":material/download:")
+
+
+def _cancel(job: Job) -> None:
+    with st.popover(gettext("Cancel"), icon=":material/cancel:"):
+        st.markdown(gettext("What has been predicted stays in the history; there will be no result to download."))
+        if st.button(gettext("Yes, cancel it"), key="cancel-job", type="primary"):
+            done = parts.attempt(lambda: session.services().api.cancel_job(job.job_id), "cancel-job")
+            if done is not None:
+                session.forget("api", "jobs")
+                st.rerun()
+
+
+def recent() -> None:
+    """The files before, each with a link to it."""
+    found = asked.jobs().value
+    if not found:
+        return
+    with st.expander(gettext("Files predicted in the background"), icon=":material/history:"):
+        st.dataframe(
+            _table(found), hide_index=True,
+            column_config={
+                gettext("Open"): st.column_config.LinkColumn(display_text=gettext("open")),
+                gettext("Done"): st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="percent"),
+            },
+        )  # fmt: skip
+
+
+def _table(found: tuple[Job, ...]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                gettext("File"): exports.as_text(job.filename),
+                gettext("State"): gettext(JOB_STATES[job.state][1]),
+                gettext("Done"): job.progress.share,
+                gettext("Rows"): job.progress.rows_total,
+                gettext("Came"): moment(job.created_at),
+                gettext("Open"): f"predict?way=file&job={job.job_id}",
+            }
+            for job in found
+        ]
+    )

@@ -13,7 +13,7 @@ import streamlit as st
 
 from control_room import asked, exports, parts, session
 from control_room.clients.api import FileFormat, ResultFormat
-from control_room.i18n import duration, gettext, moment, number
+from control_room.i18n import duration, gettext, moment, ngettext, number
 from control_room.live import Seen
 from control_room.words import JOB_STATES, state
 from ml.records import Job
@@ -94,7 +94,11 @@ def _progress(job: Job) -> str:
 
 
 def _refused(job: Job) -> None:
-    text = gettext("{count} rows could not be used; each is listed with its reason.")
+    text = ngettext(
+        "{count} row could not be used; it is listed with its reason.",
+        "{count} rows could not be used; each is listed with its reason.",
+        job.rows_refused or 0,
+    )
     st.warning(text.format(count=number(job.rows_refused)), icon=":material/warning:")
     with st.container(horizontal=True):
         for form, mime in TABLES.items():
@@ -106,11 +110,12 @@ def _refused(job: Job) -> None:
 
 def _results(job: Job) -> None:
     rows = job.progress.rows_done
-    st.success(
-        gettext("{count} rows were predicted by v{version}; each is in the history.").format(
-            count=number(rows), version=parts.plain(job.model.version)
-        )
+    text = ngettext(
+        "{count} row was predicted by v{version}; it is in the history.",
+        "{count} rows were predicted by v{version}; each is in the history.",
+        rows,
     )
+    st.success(text.format(count=number(rows), version=parts.plain(job.model.version)))
     with st.container(horizontal=True):
         for form, mime in RESULTS.items():
             if form != "xlsx" or rows <= SHEET_ROWS:

@@ -414,9 +414,12 @@ def a_file() -> None:
     file = st.file_uploader(
         gettext("A file with the rows to predict: CSV, XLSX or Parquet"), type=["csv", "xlsx", "parquet"], key="rows"
     )
+    if file is not None:
+        _ask_file(file)
     jobs.recent()
-    if file is None:
-        return
+
+
+def _ask_file(file: UploadedFile) -> None:
     if st.button(gettext("Predict the rows"), type="primary", icon=":material/online_prediction:", key="ask-file"):
         replies = parts.attempt(lambda: _asked_file(file), "file")
         st.session_state["file-answer"] = None if replies is None else (file.file_id, replies)

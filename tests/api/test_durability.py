@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from ml.settings import Settings, variable
 from ml.store import Store, predictions
 
-ROUNDS = 3
+ROUNDS = int(os.environ.get("API_KILLS", "3"))
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def killable(served, trained):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        command = [sys.executable, "-m", "uvicorn", "--factory", "api.main:create_app", "--port", str(port)]
+        command = [sys.executable, "-m", "api", "--port", str(port)]
         process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         started.append(process)
         return process, f"http://127.0.0.1:{port}"
@@ -79,6 +79,7 @@ def test_acknowledged_predictions_survive_a_kill(killable, trained, many):
         process.send_signal(signal.SIGKILL)
         for thread in threads:
             thread.join()
+    print(f"{ROUNDS} kills, {len(acknowledged)} acknowledged requests, {sum(acknowledged.values())} rows")
     assert len(acknowledged) > 20
     store = Store(trained.database_url)
     with store.engine.connect() as connection:

@@ -168,6 +168,11 @@ def _missing_policy(
     return "zero", "periods without a row mean nothing sold: no row says 0"
 
 
+def begins() -> pl.Expr:
+    """Whether a row is the first of its series, in a frame sorted by store and product."""
+    return pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in ("store", "product")).fill_null(True)
+
+
 def series_number() -> pl.Expr:
     """The number of each row's series, from 0, in a frame sorted by store and product; much faster than its names."""
     changed = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in ("store", "product"))

@@ -12,14 +12,17 @@ series' ``level``, so that large and small series teach each other.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
 from ml import closures
 from ml.calendar import holiday_distance
-from ml.cleaning import series_number
+from ml.cleaning import begins, series_number
 from ml.records import Frequency
 
 SERIES = ["store", "product"]
@@ -35,6 +38,8 @@ PRICE_RATIOS = {
     "r_price_level": "price_level",
     "r_price_last": "price_last",
 }
+Made = TypeVar("Made")
+PARTS_AT_ONCE = 2
 CHUNK_ROWS = 2_000_000  # windows of more rows than this are computed store by store: they need 20 times the memory
 
 
@@ -142,7 +147,8 @@ def history_features(
     w = WINDOWS[frequency]
     groups = groups or GroupSales.of(panel, frequency, columns)
     if after is not None and len(parts := by_store(panel)) > 1:
-        return pl.concat(history_features(part, offset, frequency, columns, groups, after) for part in parts)
+        groups.made_for(offset)
+        return pl.concat(in_turn(lambda part: history_features(part, offset, frequency, columns, groups, after), parts))
     base = _base(panel, columns)
     base = base.with_columns(_window_columns(offset, w, columns))
     if w.same_season:
@@ -160,6 +166,12 @@ def by_store(panel: pl.DataFrame) -> list[pl.DataFrame]:
     if panel.height <= CHUNK_ROWS or panel["store"][0] == panel["store"][-1]:
         return [panel]
     return panel.partition_by("store", maintain_order=True)  # sorted by store: the parts are slices of the panel
+
+
+def in_turn(work: Callable[[pl.DataFrame], Made], parts: list[pl.DataFrame]) -> Iterator[Made]:
+    """What is made of each part, in their order; two at once, for much of it keeps one core busy and no more."""
+    with ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="part") as pool:
+        yield from pool.map(work, parts)
 
 
 def _base(panel: pl.DataFrame, columns: Columns) -> pl.DataFrame:
@@ -268,9 +280,8 @@ class GroupSales:
         base = _base(panel, columns) if columns.groups else panel.select(*KEY, _open_sales(columns))
         # Names as numbers, in their order: grouping and sorting by text takes twice as long.
         text = {name: base.schema[name] for name in SERIES}
-        base = base.with_columns(
-            pl.col(name).cast(pl.Enum(base[name].cast(pl.String).unique().sort())) for name in SERIES
-        )
+        names = panel.filter(begins()).select(pl.col(SERIES).cast(pl.String))
+        base = base.with_columns(pl.col(name).cast(pl.Enum(names[name].unique().sort())) for name in SERIES)
         daily = {}
         for name, keys in _group_keys(columns).items():
             found = base.group_by([*keys, "date"]).agg(pl.col("y").mean()).sort([*keys, "date"])
@@ -283,6 +294,11 @@ class GroupSales:
             on = [*self.daily[name][0], "date"]
             base = base.join(features, on=on, how="left", maintain_order="left", nulls_equal=True)
         return base
+
+    def made_for(self, offset: int) -> GroupSales:
+        """With the features of an offset: before parts of a panel ask for them side by side."""
+        self._of_offset(offset)
+        return self
 
     def _of_offset(self, offset: int) -> dict[str, pl.DataFrame]:
         """Features of all groups; those of the last offset are kept, for the parts of a panel ask one after another."""

@@ -27,6 +27,7 @@ from ml.features import (
     closed_mask,
     feature_names,
     history_features,
+    in_turn,
     known_features,
     to_matrix,
 )
@@ -195,10 +196,10 @@ def build_table(data: Data, block: int, rows: Rows = Rows(), groups: GroupSales 
     parts = by_store(data.panel)
     if len(parts) == 1:
         return part_of_table(data, parts[0], groups, block, rows)
+    groups.made_for(block)
     within = data.panel.select(rows.wanted.sum()).item()
     stack, keys = _Stack(within), []
-    for part in parts:
-        table = part_of_table(data, part, groups, block, rows)
+    for table in in_turn(lambda part: part_of_table(data, part, groups, block, rows), parts):
         found = table.rows
         stack.add(table.y, table.cells, found.x, found.level, found.seasonal_naive, found.moving_average)
         keys.append(table.keys)

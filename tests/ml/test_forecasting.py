@@ -12,7 +12,7 @@ from ml import demo
 from ml.bundle import load_bundle
 from ml.cleaning import make_panel
 from ml.errors import InputError
-from ml.forecasting import Forecaster
+from ml.forecasting import Forecaster, tail_of
 from ml.records import Recipe
 from ml.training import Tables
 from ml.tuning import KNOWN_GOOD
@@ -224,3 +224,12 @@ def test_simple_models_serve_too(tmp_path, chain, judged, kind, make_bundle):
     found = Forecaster(bundle)
     assert found.check_golden() < 1e-6
     assert found.forecast(found.next_days([], []))["prediction"].is_finite().all()
+
+
+def test_the_tail_is_sorted_whatever_order_its_panel_has():
+    days = [dt.date(2026, 1, 1) + dt.timedelta(days=k) for k in range(3)]
+    rows = pl.DataFrame(
+        [(s, p, d) for s in "AB" for p in "xy" for d in days], ["store", "product", "date"], orient="row"
+    )
+    for mixed in (rows, rows.reverse(), rows.sample(fraction=1, shuffle=True, seed=1), rows.sort("product")):
+        assert tail_of(mixed, "D", 7).equals(rows)

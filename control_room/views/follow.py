@@ -14,11 +14,12 @@ from control_room import asked, parts, session, words
 from control_room.i18n import duration, gettext, moment, ngettext
 from control_room.live import Seen
 from control_room.words import DAG_NAMES, RUN_STATES, TASK_NAMES, TASK_STATES, state, word
-from ml.records import Run, TaskState
+from ml.records import ETL_DAG, RETRAIN_DAG, Run, TaskState, UserRole
 
 POLL_SECONDS = 2.0
 # While Airflow is away, a page that follows a run looks for it again less often.
 AWAY_POLL_SECONDS = 10.0
+MAY_CANCEL: dict[str, UserRole] = {ETL_DAG: "planner", RETRAIN_DAG: "analyst"}  # who may start it
 COUNTED = ("tune", "backtest")  # steps that tell how far they are
 
 
@@ -75,7 +76,7 @@ def _draw(seen: Seen[Run]) -> None:
             if task.state in ("failed", "up_for_retry"):
                 _log(run, task)
         parts.source(seen, "Airflow")
-        if run.active:
+        if run.active and asked.may(MAY_CANCEL.get(run.dag_id, "analyst")):
             _cancel(run)
 
 

@@ -582,6 +582,15 @@ def test_cancel(console, world):
     assert any("Nothing has changed" in error.value for error in app.error)
 
 
+@pytest.mark.parametrize(("role", "may"), [("viewer", False), ("planner", False), ("analyst", True)])
+def test_who_may_not_start_a_run_cannot_cancel_it(console, world, role, may):
+    goes_on = world.runs[RETRAIN_DAG][0].model_copy(update={"run_id": "now", "state": "running", "ended_at": None})
+    world.runs[RETRAIN_DAG].insert(0, goes_on)
+    world.role = role
+    app = console("retrain", run="now")
+    assert (f"cancel-{RETRAIN_DAG}" in {button.key for button in app.button}) == may
+
+
 def test_the_log_of_a_failed_task_is_shown(console):
     app = console("retrain", run="re-1")
     assert any("ValueError: not enough history" in block.value for block in app.code)

@@ -153,7 +153,7 @@ class World:
 
     def _api(self) -> tuple[list[str], Mapping[str, str], Callable[[], bool], dict[str, Any]]:
         at = ["--host", "127.0.0.1", "--port", str(self.api_port)]
-        command = [sys.executable, "-m", "uvicorn", "--factory", "api.main:create_app", *at]
+        command = [sys.executable, "-m", "api", *at]
         env = self.environment(direct=True)
         return command, env, probes.answers(f"http://127.0.0.1:{self.api_port}/livez"), {"cwd": ROOT}
 

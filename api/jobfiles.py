@@ -18,7 +18,7 @@ from fastapi import Request
 from api.filerows import SUFFIXES
 from api.jobwork import folder_of, refused_key
 from api.loading import Loaded
-from api.receiving import CHECKS, IN_MEMORY, rejected_table, spooled
+from api.receiving import CHECKS, IN_MEMORY, raw_key, rejected_table, spooled
 from api.services import Services
 from ml.contract import as_plain_text
 from ml.errors import Conflict, InputError, NotFound, Retired
@@ -69,15 +69,12 @@ def _kept(services: Services, file: IO[bytes], sha256: str, loaded: Loaded, file
 
 def of_upload(services: Services, upload: Upload, loaded: Loaded, by: str) -> tuple[Job, bool]:
     """The job for a stored upload, read as it was told to be read."""
-    keys = services.lake.list(f"raw/{upload.upload_id}/")
-    if not keys:
-        raise NotFound("The file of this upload is no longer in the lake.", upload_id=upload.upload_id)
     new = NewJob(
         job_id=uuid.uuid4().hex,
         filename=upload.filename,
         bytes=upload.bytes,
         sha256=upload.sha256,
-        file_key=keys[0],
+        file_key=raw_key(services, upload.upload_id),
         model=loaded.info,
         alias=loaded.ref.alias,
         data_version=loaded.data_version,

@@ -112,12 +112,17 @@ def rejected_table(rows: pl.DataFrame, format: Literal["csv", "xlsx"]) -> bytes:
 
 
 def _checked(services: Services, upload: Upload) -> Checked:
-    keys = services.lake.list(f"raw/{upload.upload_id}/")
-    if not keys:
-        raise NotFound("The file of this upload is no longer in the lake.", upload_id=upload.upload_id)
-    data = services.lake.get(keys[0])
+    data = services.lake.get(raw_key(services, upload.upload_id))
     how = partial(check_upload, options=upload.options, mapping=upload.mapping, purpose=upload.purpose)
     return CHECKS.submit(how, data, upload.filename, known=_sold(services)).result()
+
+
+def raw_key(services: Services, upload_id: str) -> str:
+    """Where the file of an upload lies as it came; raises NotFound once it is no longer kept."""
+    keys = services.lake.list(f"raw/{upload_id}/")
+    if not keys:
+        raise NotFound("The file of this upload is no longer in the lake.", upload_id=upload_id)
+    return keys[0]
 
 
 def _sold(services: Services) -> pl.DataFrame | None:

@@ -10,14 +10,14 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import requests
 
 from ml.errors import ControlRoomError
-from ml.records import ETL_DAG, RETRAIN_DAG, Event
+from ml.records import ETL_DAG, RETRAIN_DAG, Event, EventKind
 from ml.store import MOVES
 from ml.webhooks import Due, Webhooks, body_of, signature
 
@@ -75,13 +75,19 @@ def finished_jobs(services: Services, since: dt.datetime) -> Iterator[Event]:
             yield Event(event_id=f"job-{job.job_id}", kind="job.finished", at=job.ended_at, data=data)
 
 
-SOURCES: tuple[Source, ...] = (promotions, accepted_uploads, finished_runs, drifted_data, finished_jobs)
+SOURCES: dict[EventKind, Source] = {
+    "model.promoted": promotions,
+    "data.accepted": accepted_uploads,
+    "run.finished": finished_runs,
+    "drift.detected": drifted_data,
+    "job.finished": finished_jobs,
+}
 
 
 class Teller:
     """A thread that looks and sends; several processes may do this at once, each event is noted and leased once."""
 
-    def __init__(self, services: Services, sources: tuple[Source, ...] = SOURCES) -> None:
+    def __init__(self, services: Services, sources: Mapping[EventKind, Source] = SOURCES) -> None:
         self.services, self.sources = services, sources
         self.webhooks = Webhooks(services.store)
         self._cleaned = time.monotonic()
@@ -95,15 +101,20 @@ class Teller:
         self._stop.set()
 
     def look(self) -> None:
-        """Once: note what is new, and send what is due. A source that is away is looked at the next time."""
-        if self.webhooks.all():
-            for source in self.sources:
-                self._noted(source)
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook") as pool:
-            list(pool.map(self._told, self.webhooks.due()))
+        """Once: note what is new of what anybody asks for, and send what is due.
+
+        A source that is away is looked at the next time.
+        """
         if time.monotonic() - self._cleaned > CLEANED_EVERY:
             self._cleaned = time.monotonic()
             self.webhooks.forget_old()
+        asked = {kind for webhook in self.webhooks.all() for kind in webhook.events}
+        for kind, source in self.sources.items():
+            if kind in asked:
+                self._noted(source)
+        if asked and (due := self.webhooks.due()):
+            with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook") as pool:
+                list(pool.map(self._told, due))
 
     def _noted(self, source: Source) -> None:
         try:

@@ -147,7 +147,7 @@ def history_features(
     w = WINDOWS[frequency]
     groups = groups or GroupSales.of(panel, frequency, columns)
     if after is not None and len(parts := by_store(panel)) > 1:
-        groups.made_for(offset)
+        groups.of_offset(offset)  # once, before the parts ask for them side by side
         return pl.concat(in_turn(lambda part: history_features(part, offset, frequency, columns, groups, after), parts))
     base = _base(panel, columns)
     base = base.with_columns(_window_columns(offset, w, columns))
@@ -290,17 +290,12 @@ class GroupSales:
 
     def join(self, base: pl.DataFrame, offset: int) -> pl.DataFrame:
         """Add ``<name>_level`` (units) and shares of it: short and long trend, last year's, the weekday's."""
-        for name, features in self._of_offset(offset).items():
+        for name, features in self.of_offset(offset).items():
             on = [*self.daily[name][0], "date"]
             base = base.join(features, on=on, how="left", maintain_order="left", nulls_equal=True)
         return base
 
-    def made_for(self, offset: int) -> GroupSales:
-        """With the features of an offset: before parts of a panel ask for them side by side."""
-        self._of_offset(offset)
-        return self
-
-    def _of_offset(self, offset: int) -> dict[str, pl.DataFrame]:
+    def of_offset(self, offset: int) -> dict[str, pl.DataFrame]:
         """Features of all groups; those of the last offset are kept, for the parts of a panel ask one after another."""
         found = self._found.get(offset)
         if found is None:

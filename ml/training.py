@@ -196,7 +196,7 @@ def build_table(data: Data, block: int, rows: Rows = Rows(), groups: GroupSales 
     parts = by_store(data.panel)
     if len(parts) == 1:
         return part_of_table(data, parts[0], groups, block, rows)
-    groups.made_for(block)
+    groups.of_offset(block)  # once, before the parts ask for them side by side
     within = data.panel.select(rows.wanted.sum()).item()
     stack, keys = _Stack(within), []
     for table in in_turn(lambda part: part_of_table(data, part, groups, block, rows), parts):

@@ -80,7 +80,7 @@ def event(name, kind="run.finished", at=None):
 
 
 def teller(apart, *found):
-    return Teller(apart.services, (lambda services, since: found,))
+    return Teller(apart.services, {"run.finished": lambda services, since: found})
 
 
 def hurry(apart):
@@ -183,8 +183,9 @@ def test_a_source_that_is_away_keeps_no_other_from_being_told(apart, hooks, rece
     def away(services, since):
         raise ServiceDown("airflow")
 
-    hooks.create(receiver.url, ["run.finished"], "me")
-    Teller(apart.services, (away, lambda services, since: [event("told all the same")])).look()
+    hooks.create(receiver.url, ["drift.detected", "run.finished"], "me")
+    told = {"drift.detected": away, "run.finished": lambda services, since: [event("told all the same")]}
+    Teller(apart.services, told).look()
     assert len(receiver.seen) == 1
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from control_room import address, asked, charts, exports, parts, session, tables
-from control_room.i18n import ago, duration, gettext, moment, number
+from control_room.i18n import ago, duration, gettext, moment, ngettext, number
 from control_room.views import follow
 from control_room.words import DAG_NAMES, RUN_STATES, TASK_NAMES, TASK_STATES, schedule, state, word
 from ml.records import ETL_DAG, RETRAIN_DAG, Pipeline, Run, TaskState
@@ -66,7 +66,8 @@ def _card(dag_id: str) -> None:
     facts = {gettext("Schedule"): parts.plain(schedule(pipeline.schedule))}
     if pipeline.next_run_at is not None:
         facts[gettext("Next run")] = moment(pipeline.next_run_at)
-    facts[gettext("Last {count} runs").format(count=number(len(found)))] = _record(found)
+    count = len(found)
+    facts[ngettext("Last run", "Last {count} runs", count).format(count=number(count))] = _record(found)
     parts.facts(facts, dag_id)
     parts.source(seen, "Airflow")
     _switch(pipeline)

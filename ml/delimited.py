@@ -97,7 +97,8 @@ def _fit(records: list[Record]) -> tuple[int, bool, float, int]:
     width = len(records[at].cells)
     rows = [len(record.cells) for record in records[at + 1 :] if record.cells]
     alike = sum(cells == width for cells in rows) / len(rows) if rows else 1.0
-    return known_names(records[at].cells[:MAX_COLUMNS])[0], width > 1, alike, width
+    known = known_names(records[at].cells[:MAX_COLUMNS])[0] if width > 1 else 0  # a title may be a known word
+    return known, width > 1, alike, width
 
 
 def _with_surplus(header: list[str], records: list[Record]) -> tuple[str, ...]:

@@ -38,12 +38,19 @@ def known_names(cells: Iterable[str]) -> tuple[int, bool]:
 
 
 def header_at(records: list[Record], first: int) -> int:
-    """Index of the row that names the columns: one with two known names and a date, else the first with text."""
+    """Index of the row that names the columns: one with two known names and a date, else the first that is no title."""
     for at, record in enumerate(records[:30]):
         known, date = known_names(record.cells[:MAX_COLUMNS])
         if at >= first and known >= 2 and date:
             return at
-    return next((at for at, record in enumerate(records) if at >= first and any(record.cells)), 0)
+    return _first_row(records, first)
+
+
+def _first_row(records: list[Record], first: int) -> int:
+    """The first row that fills more than half as many cells as most do: spreadsheets pad a title with separators."""
+    filled = [sum(map(bool, record.cells)) for record in records]
+    usual = Counter(filter(None, filled[first:])).most_common(1)
+    return next((at for at, count in enumerate(filled) if at >= first and usual and count * 2 > usual[0][0]), 0)
 
 
 def trim(name: str) -> str:

@@ -215,8 +215,11 @@ def _choose_roles(samples: dict[str, pl.Series], meanings: dict[str, Meaning]) -
         if candidates:
             chosen[role] = max(candidates, key=lambda c: (c.confidence > WEAK, -c.rank, c.confidence))
     for role, guess in (("date", _guess_date), ("sales", _guess_sales)):
-        if role not in chosen and (source := guess(samples, meanings)):
-            chosen[role] = _Candidate(source, role, 0.4, 999)
+        if role not in chosen:
+            taken = {candidate.source for candidate in chosen.values()}
+            free = {name: sample for name, sample in samples.items() if name not in taken and sample.len()}
+            if source := guess(free, meanings):
+                chosen[role] = _Candidate(source, role, 0.4, 999)
     return chosen
 
 
@@ -247,14 +250,16 @@ def _share(role: str, sample: pl.Series, name: str) -> float:
 
 
 def _guess_date(samples: dict[str, pl.Series], meanings: dict[str, Meaning]) -> str | None:
-    for name, sample in samples.items():
-        written = sample.dtype in (pl.Date, pl.String) or isinstance(sample.dtype, pl.Datetime)
-        if meanings[name].kind != "unknown" or not written or not sample.len():
-            continue
-        plain = sample.dtype == pl.String and bool(sample.str.contains(r"^[\d.,]+$").any())
-        if not plain and _share("date", sample, name) >= 0.9:
-            return name
-    return None
+    """The first column of dates, one whose name says nothing (Col1) before one whose name misleads (Día venta)."""
+    dates = [name for name, sample in samples.items() if _is_written(sample) and _share("date", sample, name) >= 0.9]
+    return min(dates, key=lambda name: meanings[name].kind != "unknown", default=None)
+
+
+def _is_written(sample: pl.Series) -> bool:
+    """Whether cells look like dates and not like plain numbers, which could be anything."""
+    if sample.dtype == pl.String:
+        return not sample.str.contains(r"^[\d.,]+$").any()
+    return sample.dtype == pl.Date or isinstance(sample.dtype, pl.Datetime)
 
 
 def _guess_sales(samples: dict[str, pl.Series], meanings: dict[str, Meaning]) -> str | None:
@@ -262,6 +267,6 @@ def _guess_sales(samples: dict[str, pl.Series], meanings: dict[str, Meaning]) ->
     numbers = [
         name
         for name, sample in samples.items()
-        if meanings[name].kind == "unknown" and sample.len() and _share("sales", sample, name) >= 0.9
+        if meanings[name].kind == "unknown" and _share("sales", sample, name) >= 0.9
     ]
     return numbers[0] if len(numbers) == 1 else None

@@ -293,6 +293,19 @@ def test_lines_above_the_header_are_skipped_and_said():
     assert (said.count, said.facts["sample"]) == (2, "Sales report;;")
 
 
+def test_a_padded_title_is_no_header_even_if_the_names_are_unheard_of():
+    table = read_table(
+        b"Ventas;;;\nImpreso el;03/08/2026;;\n;;;\nC1;C2;C3;C4\n01/02/2026;a;b;3\n02/02/2026;a;b;4\n", "a.csv"
+    )
+    assert table.frame.columns == ["C1", "C2", "C3", "C4"]
+    assert table.rows.to_list() == [5, 6]
+
+
+def test_a_column_of_dates_is_the_date_whatever_its_name_says():
+    table = read_table("Día venta;Cant.\n01/02/2026;3\n02/02/2026;4\n".encode(), "a.csv")
+    assert match_columns(table)[1].roles == {"date": "Día venta", "sales": "Cant."}
+
+
 def test_columns_without_a_name_get_one():
     table = read_table(b",date,sales\n0,2026-01-01,3\n1,2026-01-02,4\n", "a.csv")
     assert table.frame.columns == ["column_1", "date", "sales"]

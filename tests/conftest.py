@@ -259,7 +259,15 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The whole product through the local runner, with a tenth of the demo chain and a champion."""
+    """The whole product through the local runner, with a tenth of the demo chain and a champion.
+
+    While a test is being written, STACK names the data folder of a product that runs already (with its settings in the
+    environment), and that is used instead.
+    """
+    if running_already := os.environ.get("STACK"):
+        settings = load_settings(os.environ | {variable("data_dir"): running_already})
+        yield Stack(settings, read_note(settings.data_dir).pid, Path(os.devnull))  # type: ignore[union-attr]
+        return
     with temporary_folder("stack") as folder:
         ports = {variable(name): str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
         given = {

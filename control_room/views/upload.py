@@ -225,12 +225,13 @@ def _findings(seen: Preflight) -> None:
         if groups[severity]:
             # What decides about the file lies open; the rest is one click away.
             decides = severity in ("reject", "row") or (severity == "fix" and seen.verdict == "FIX")
-            _finding_group(severity, groups[severity], decides)
+            # A row may be left out for several reasons, and is still one row.
+            count = seen.rows_rejected if severity == "row" else sum(item.count for item in groups[severity])
+            _finding_group(severity, groups[severity], count, decides)
 
 
-def _finding_group(severity: str, found: list[Finding], expanded: bool) -> None:
+def _finding_group(severity: str, found: list[Finding], count: int, expanded: bool) -> None:
     icon, title, _colour = state(SEVERITIES, severity)
-    count = sum(item.count for item in found)
     with st.expander(f"{title} ({number(count)})", icon=icon, expanded=expanded):
         for item in found[:FINDINGS_SHOWN]:
             message, hint = finding(item)

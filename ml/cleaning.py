@@ -12,6 +12,7 @@ Rules, each reported as a decision in ``data.json``:
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -263,3 +264,17 @@ def find_closed(frame: pl.DataFrame, regressors: tuple[str, ...]) -> dict[str, f
         if stats.height == 2 and idle.height == 1:
             found[name] = float(idle[name][0])
     return found
+
+
+def usual_price(names: Collection[str]) -> pl.Expr:
+    """The last known price outside promotions, of rows in order; where everything was promoted, the last known one.
+
+    A promotion's discount in the last row is no reason to expect it on the next day without the promotion.
+    """
+    if "price" not in names:
+        return pl.lit(None, pl.Float64)
+    price = pl.col("price")
+    last = price.drop_nulls().last()
+    if "promotion" not in names:
+        return last
+    return pl.coalesce(price.filter(price.is_not_null() & (pl.col("promotion").fill_null(0) == 0)).last(), last)

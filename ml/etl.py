@@ -13,7 +13,7 @@ import polars as pl
 from ml import sources
 from ml.attributes import attach, merge_tables
 from ml.checks import Candidate, Published, accepted_codes, check_data, refuse_errors
-from ml.cleaning import BASE, Panel, make_panel
+from ml.cleaning import BASE, Panel, make_panel, usual_price
 from ml.context import Context, Json, log
 from ml.drift import Learned, measure_drift
 from ml.encoding import encode, fit_encoding
@@ -215,14 +215,13 @@ def _encoding(train: pl.DataFrame, whole: pl.DataFrame, panel: Panel) -> Encodin
 
 
 def _series(frame: pl.DataFrame) -> pl.DataFrame:
-    price = pl.col("price").last() if "price" in frame.columns else pl.lit(None, pl.Float64)
     known = frame.filter(pl.col("sales").is_not_null())
     return known.group_by("store", "product", maintain_order=True).agg(
         date_from=pl.col("date").min(),
         date_to=pl.col("date").max(),
         rows=pl.len().cast(pl.Int64),
         mean_sales=pl.col("sales").mean(),
-        last_price=price.alias("last_price"),
+        last_price=usual_price(frame.columns),
     )
 
 

@@ -15,7 +15,7 @@ import polars as pl
 from ml.attributes import lookup
 from ml.bundle import Bundle
 from ml.calendar import holiday_flags
-from ml.cleaning import begins, series_number, step
+from ml.cleaning import begins, series_number, step, usual_price
 from ml.closures import NAMES, REACH, closed_days
 from ml.encoding import add_codes
 from ml.errors import InputError, NotEnoughData
@@ -126,14 +126,13 @@ class Forecaster:
 
     def catalog(self) -> pl.DataFrame:
         """Series that can be asked for: ``store, product, date_from, date_to, rows, mean_sales, last_price``."""
-        price = pl.col("price") if self.columns.price else pl.lit(None, pl.Float64).alias("price")
         sold = self.state.filter(pl.col("sales").is_not_null())
         return sold.group_by(SERIES, maintain_order=True).agg(
             date_from=pl.col("date").min(),
             date_to=pl.col("date").max(),
             rows=pl.len().cast(pl.Int64),
             mean_sales=pl.col("sales").mean(),
-            last_price=price.last(),
+            last_price=usual_price(self.inputs),
         )
 
     def next_days(self, stores: list[str], products: list[str], horizon: int | None = None) -> pl.DataFrame:
@@ -151,7 +150,7 @@ class Forecaster:
     # -- inputs
 
     def _prefilled(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Fill what the caller left out: last price, no promotion, calendar, regressors as a week ago."""
+        """Fill what the caller left out: usual price, no promotion, calendar, regressors as a week ago."""
         missing = [
             pl.lit(None, _dtype(name, self.columns)).alias(name) for name in self.inputs if name not in rows.columns
         ]
@@ -176,7 +175,7 @@ class Forecaster:
     @cached_property
     def _last_prices(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Of each series, and the median of them for each product."""
-        last = self.state.filter(pl.col("price").is_not_null()).group_by(SERIES).agg(_last=pl.col("price").last())
+        last = self.state.filter(pl.col("price").is_not_null()).group_by(SERIES).agg(_last=usual_price(self.inputs))
         return last, last.group_by("product").agg(_sibling=pl.col("_last").median())
 
     def _with_last_week(self, rows: pl.DataFrame) -> pl.DataFrame:

@@ -273,7 +273,7 @@ class SeriesInfo(Record):
     date_to: dt.date
     rows: int
     mean_sales: float
-    last_price: float | None = None
+    last_price: float | None = Field(None, description="the last known one outside promotions")
 
 
 class SalesPoint(Record):
@@ -547,7 +547,7 @@ class Support(Record):
 
 
 class PredictionInput(Record):
-    """One row to predict. What is left out is filled with what is known (last price, no promotion, calendar)."""
+    """One row to predict. What is left out is filled with what is known (usual price, no promotion, calendar)."""
 
     date: dt.date
     store: str | None = None

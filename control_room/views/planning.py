@@ -26,7 +26,7 @@ EDITS = "whatif-edits"
 
 @dataclass(frozen=True)
 class Usual:
-    """What a day is planned with when nobody plans it: the last known price, no promotion; None: the data has none."""
+    """What a day is planned with when nobody plans it: the usual price, no promotion; None: the data has none."""
 
     price: float | None
     promotion: float | None

@@ -146,7 +146,7 @@ def _price(info: SeriesInfo | None) -> float | None:
         value=float(info.last_price),
         step=0.1,
         key=f"price-{info.store}-{info.product}",
-        help=gettext("Filled in with the last known price."),
+        help=gettext("Filled in with the last known price outside promotions."),
     )
 
 

@@ -1,8 +1,7 @@
 """A planner: a messy file from the till becomes next month's forecast, a decision on a promotion, and a workbook."""
 
-from tests.journeys.messy import LAST, messy_csv
-
 from tests.journeys.conftest import RUN_SECONDS
+from tests.journeys.messy import LAST, messy_csv
 
 
 def test_a_messy_file_is_understood_accepted_and_published(visitor, tmp_path):

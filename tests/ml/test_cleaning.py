@@ -7,7 +7,7 @@ import sys
 import polars as pl
 import pytest
 
-from ml.cleaning import detect_frequency, find_closed, make_panel, merge
+from ml.cleaning import detect_frequency, find_closed, make_panel, merge, usual_price
 from ml.errors import InputError, NotEnoughData
 
 DAY = dt.timedelta(days=1)
@@ -144,3 +144,22 @@ print((peak() - before) / (frame.estimated_size() / 2**20))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert float(done.stdout) < 8, "times the size of the rows, beside the rows themselves"
+
+
+@pytest.mark.parametrize(
+    ("prices", "promotions", "wanted"),
+    [
+        ([5.0, 5.5, 4.0], [0, 0, 1], 5.5),  # the discount of the last day is no price of the day after
+        ([5.0, None, 4.0], [0, 0, 0.2], 5.0),
+        ([5.0, 4.0, None], [None, 1, 0], 5.0),
+        ([4.5, 4.0], [1, 1], 4.0),  # never sold without
+        ([None, None], [0, 1], None),
+    ],
+)
+def test_the_usual_price_is_the_last_one_outside_promotions(prices, promotions, wanted):
+    rows = pl.DataFrame(
+        {"price": prices, "promotion": promotions}, schema={"price": pl.Float64, "promotion": pl.Float64}
+    )
+    assert rows.select(usual_price(rows.columns)).item() == wanted
+    assert rows.select(usual_price(["price"])).item() == next((p for p in reversed(prices) if p is not None), None)
+    assert rows.select(usual_price(["promotion"])).item() is None

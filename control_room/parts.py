@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from control_room import exports, session
 from control_room.charts import Chart
@@ -126,6 +127,24 @@ def attempt(action: Callable[[], Any], key: str) -> Any:
     except ControlRoomError as error:
         problem(error, key, retry=False)
         return None
+
+
+# ---------------------------------------------------------------- small windows
+
+
+def popover(label: str, key: str, **how: Any) -> DeltaGenerator:
+    """A small window under a button, open until :func:`close`; without a key of its own it would stay open, or hand
+    its being open to the next one, when what it asks for has been done."""
+    return st.popover(label, key=f"{key}-{st.session_state.get(_turn(key), 0)}", **how)
+
+
+def close(key: str) -> None:
+    """Close a window of :func:`popover` in the next run."""
+    st.session_state[_turn(key)] = st.session_state.get(_turn(key), 0) + 1
+
+
+def _turn(key: str) -> str:
+    return f"popover-{key}"
 
 
 # ---------------------------------------------------------------- charts, facts, files

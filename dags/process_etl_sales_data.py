@@ -32,7 +32,7 @@ from airflow.sdk import Asset, Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 DAG_ID = "process_etl_sales_data"
-WRONG = (413, 422)  # status of errors (ml.errors) that say that the input itself cannot be used
+WRONG = (404, 413, 422)  # status of errors (ml.errors) that say that the input itself cannot be used
 PUBLISHED = Asset("published_sales")  # retrain_sales_model names the same
 # Read here and not by ml.settings, whose import every parse of this file would pay for; the settings check the value.
 SCHEDULE = os.environ.get("CONTROL_ROOM_ETL_SCHEDULE") or "manual"

@@ -180,7 +180,7 @@ class AirflowClient:
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, lines: int = 60) -> str:
         """The last lines of one task's log, as text."""
         reply = self._call(
-            lambda api: ac.TaskInstanceApi(api).get_log(
+            lambda api: ac.TaskInstanceApi(api).get_log_with_http_info(
                 dag_id=dag_id,
                 dag_run_id=run_id,
                 task_id=task_id,
@@ -189,7 +189,7 @@ class AirflowClient:
                 _request_timeout=self._timeout,
             )
         )
-        content = reply.content.actual_instance if hasattr(reply.content, "actual_instance") else reply.content
+        content = json.loads(reply.raw_data)["content"]  # the client's own model drops why a task failed
         return "\n".join([_log_line(item) for item in (content or [])][-lines:])
 
     def health(self) -> PartHealth:
@@ -208,18 +208,13 @@ class AirflowClient:
         return PartHealth(name="airflow", state=state, latency_ms=latency, checked_at=now, detail=detail)
 
 
-def _log_line(item: Any) -> str:
-    event = getattr(item, "actual_instance", item)
+def _log_line(event: dict[str, Any] | str) -> str:
+    """One line of text for a structured event, and one more for each exception that it tells of."""
     if isinstance(event, str):
         return event
-    stamp = getattr(event, "timestamp", None)
-    extra = getattr(event, "additional_properties", None) or {}
-    trouble = "".join(
-        f"\n  {part.get('exc_type')}: {part.get('exc_value')}"
-        for part in extra.get("error_detail") or ()
-        if isinstance(part, dict)
-    )
-    return f"{stamp:%H:%M:%S} {event.event}{trouble}" if stamp else f"{event.event}{trouble}"
+    stamp = f"{dt.datetime.fromisoformat(event['timestamp']):%H:%M:%S} " if event.get("timestamp") else ""
+    why = [f"\n  {part.get('exc_type')}: {part.get('exc_value')}" for part in event.get("error_detail") or ()]
+    return f"{stamp}{event.get('event', '')}{''.join(why)}"
 
 
 def _run(reply: Any, tasks: tuple[TaskState, ...]) -> Run:

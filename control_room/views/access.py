@@ -197,13 +197,14 @@ def _shown_once(made: NewApiKey) -> None:
 def _revoke(valid: list[ApiKey]) -> None:
     if not valid:
         return
-    with st.popover(gettext("Revoke a key"), icon=":material/key_off:"):
+    with parts.popover(gettext("Revoke a key"), "revoke-box", icon=":material/key_off:"):
         named = {item.key_id: f"{item.name} · {item.key_id}" for item in valid}
         key_id = st.selectbox(gettext("Key"), list(named), format_func=named.__getitem__, key="revoke-key")
         st.markdown(gettext("Its program is refused within seconds. This cannot be undone."))
         if st.button(gettext("Yes, revoke it"), key="revoke-now", type="primary"):
             revoked = parts.attempt(lambda: session.services().api.revoke_key(key_id), "revoke-key")
             if revoked is not None:
+                parts.close("revoke-box")
                 session.forget("api", "keys")
                 st.rerun()
 

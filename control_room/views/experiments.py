@@ -198,7 +198,7 @@ def _promote(case: Case) -> None:
     elif decision is None or not decision.promote:
         st.markdown(gettext("The gate did not ask for a promotion. You can promote it anyway; your reason is kept."))
     label = gettext("Promote v{version}").format(version=parts.plain(case.version))
-    with st.popover(label, icon=":material/upgrade:", type="primary"):
+    with parts.popover(label, "promote-box", icon=":material/upgrade:", type="primary"):
         actor, reason = _who_and_why("promote")
         if st.button(label, key="promote", type="primary", disabled=not (actor and reason)):
             _do(lambda api: api.promote(case.version, reason, actor, case.champion), "promote")
@@ -210,7 +210,7 @@ def _roll_back(case: Case) -> None:
         st.caption(gettext("There is no earlier champion to roll back to."))
         return
     label = gettext("Roll back to v{version}").format(version=parts.plain(previous))
-    with st.popover(label, icon=":material/undo:"):
+    with parts.popover(label, "rollback-box", icon=":material/undo:"):
         actor, reason = _who_and_why("rollback")
         if st.button(label, key="rollback", disabled=not (actor and reason)):
             _do(lambda api: api.rollback(reason, actor, case.champion), "rollback")
@@ -233,6 +233,7 @@ def _do(action: Any, key: str) -> None:
     api = session.services().api
     done: Promotion | None = parts.attempt(lambda: action(api), key)
     if done is not None:
+        parts.close(f"{key}-box")
         session.forget("api")
         st.toast(
             gettext("v{version} is the champion now.").format(version=parts.plain(done.version)),

@@ -130,10 +130,11 @@ def _log(run: Run, task: TaskState) -> None:
 
 
 def _cancel(run: Run) -> None:
-    with st.popover(gettext("Cancel this run"), icon=":material/cancel:"):
+    with parts.popover(gettext("Cancel this run"), "cancel-run-box", icon=":material/cancel:"):
         st.markdown(gettext("Running steps are ended. What was published before stays as it is."))
         if st.button(gettext("Yes, cancel it"), key=f"cancel-{run.dag_id}", type="primary"):
             done = parts.attempt(lambda: session.services().airflow.cancel(run.dag_id, run.run_id), "cancel")
             if done is not None:
+                parts.close("cancel-run-box")
                 session.forget("airflow")
                 st.rerun()

@@ -130,11 +130,12 @@ def _download(label: str, name: str, mime: str, made: Callable[[], bytes]) -> No
 
 
 def _cancel(job: Job) -> None:
-    with st.popover(gettext("Cancel"), icon=":material/cancel:"):
+    with parts.popover(gettext("Cancel"), "cancel-job-box", icon=":material/cancel:"):
         st.markdown(gettext("What has been predicted stays in the history; there will be no result to download."))
         if st.button(gettext("Yes, cancel it"), key="cancel-job", type="primary"):
             done = parts.attempt(lambda: session.services().api.cancel_job(job.job_id), "cancel-job")
             if done is not None:
+                parts.close("cancel-job-box")
                 session.forget("api", "jobs")
                 st.rerun()
 

@@ -197,7 +197,7 @@ def _fill(
 ) -> None:
     """One price or promotion for several days at once."""
     key = f"whatif-fill-{which[2]}"
-    with st.popover(gettext("Fill several days"), icon=":material/format_color_fill:", key=key):
+    with parts.popover(gettext("Fill several days"), key, icon=":material/format_color_fill:"):
         chosen = st.select_slider(
             gettext("Days"), dates, (dates[0], dates[-1]), format_func=day, key=f"{key}-days-{dates[0]}-{len(dates)}"
         )
@@ -213,6 +213,7 @@ def _fill(
                     edits[date] = {**_usual_day(usual), **edits.get(date, {}), **given}
             revision = f"whatif-revision-{which}"
             st.session_state[revision] = st.session_state.get(revision, 0) + 1
+            parts.close(key)
             st.rerun()
 
 

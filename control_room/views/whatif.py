@@ -364,13 +364,14 @@ def _kept_row(item: Scenario) -> dict[str, str]:
 
 
 def _forget(scenario_id: str, name: str) -> None:
-    with st.popover(gettext("Delete"), icon=":material/delete:"):
+    with parts.popover(gettext("Delete"), "delete-box", icon=":material/delete:"):
         st.markdown(
             gettext("“{name}” is deleted for everybody; its link no longer opens.").format(name=parts.plain(name))
         )
         if st.button(gettext("Yes, delete it"), type="primary", key="delete-now"):
             done = parts.attempt(lambda: _deleted(scenario_id), "delete")
             if done:
+                parts.close("delete-box")
                 session.forget("api", "scenarios", "scenario")
                 if st.query_params.get("scenario") == scenario_id:
                     st.query_params.pop("scenario")

@@ -92,6 +92,7 @@ class Visitor:
         self.settle()
         self.page.screenshot(path=SHOTS / f"{name}.png")
         self.page.set_viewport_size({"width": 1280, "height": 900})
+        self.settle()
 
     def api(self, path: str, **headers: str) -> Any:
         """What the API says itself."""

@@ -17,6 +17,8 @@ T = TypeVar("T")
 KEPT = 512
 # After a time-out a service is not asked again for this long, so that one page does not wait once per question.
 REST_SECONDS = 8.0
+HEALTH = "health"  # the question that every page asks first, and that a service answers at once or not at all
+WELL_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,14 @@ class LastGood:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seen: OrderedDict[Hashable, tuple[float, Seen[Any]]] = OrderedDict()
-        self._resting: dict[str, tuple[float, ServiceDown]] = {}
+        # A service, or one topic of it, that did not answer in time.
+        self._resting: dict[str | tuple[str, Hashable], tuple[float, ServiceDown]] = {}
 
     def ask(self, service: str, question: Hashable, call: Callable[[], T], seconds: float = 5.0) -> Seen[T]:
         key = (service, question)
         with self._lock:
             known = self._seen.get(key)
-            resting = self._resting.get(service)
+            resting = self._resting.get(service) or self._resting.get((service, _topic(question)))
         if known and time.monotonic() - known[0] < seconds:
             return known[1]
         if resting and time.monotonic() - resting[0] < REST_SECONDS:
@@ -59,7 +62,7 @@ class LastGood:
     def forget(self, service: str | None = None, *topics: str) -> None:
         """Ask anew: everything, one service, or its questions about the given topics. Last values stay known."""
         with self._lock:
-            self._resting = {name: rest for name, rest in self._resting.items() if service not in (None, name)}
+            self._resting = {key: rest for key, rest in self._resting.items() if service not in (None, _name(key))}
             for key, (_at, seen) in self._seen.items():
                 if _about(key, service, topics):
                     self._seen[key] = (float("-inf"), seen)
@@ -74,11 +77,29 @@ class LastGood:
     def _failed(self, service: str, key: Hashable, problem: ControlRoomError) -> Seen[Any]:
         with self._lock:
             if isinstance(problem, ServiceDown) and problem.service == service:
-                self._resting[service] = (time.monotonic(), problem)
+                self._resting[self._silent(service, key)] = (time.monotonic(), problem)
             if problem.status < 500:
                 # An answer, not an outage: "there is none" must not be covered by what there once was.
                 self._seen.pop(key, None)
             return _fallen_back(self._seen.get(key), problem)
+
+    def _silent(self, service: str, key: Any) -> str | tuple[str, Hashable]:
+        """What is left alone for a while: a topic, if the service was well just now, else all of the service.
+
+        One slow question, behind which another service may be away, does not make the whole service be away.
+        """
+        asked_at, health = self._seen.get((service, HEALTH), (float("-inf"), Seen(None)))
+        topic = _topic(key[1])
+        well = health.value is not None and time.monotonic() - asked_at < WELL_SECONDS
+        return (service, topic) if well and topic != HEALTH else service
+
+
+def _name(resting: str | tuple[str, Hashable]) -> str:
+    return resting if isinstance(resting, str) else resting[0]
+
+
+def _topic(question: Hashable) -> Hashable:
+    return question[0] if isinstance(question, tuple) else question
 
 
 def _fallen_back(known: tuple[float, Seen[Any]] | None, problem: ControlRoomError) -> Seen[Any]:
@@ -87,5 +108,4 @@ def _fallen_back(known: tuple[float, Seen[Any]] | None, problem: ControlRoomErro
 
 def _about(key: Any, service: str | None, topics: tuple[str, ...]) -> bool:
     name, question = key
-    topic = question[0] if isinstance(question, tuple) else question
-    return service in (None, name) and (not topics or topic in topics)
+    return service in (None, name) and (not topics or _topic(question) in topics)

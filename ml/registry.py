@@ -51,7 +51,9 @@ class Registry:
             # A missing alias is answered as an invalid parameter.
             if error.error_code == "INVALID_PARAMETER_VALUE" and "alias" in str(error.message).lower():
                 raise NotFound(f"MLflow: {error.message}") from error
-            raise ServiceDown("mlflow", str(error.message)[:200]) from error
+            silent = isinstance(error.__context__, OSError)  # requests' own: no answer at all, told with an address
+            told = type(error.__context__).__name__ if silent else str(error.message)[:200]
+            raise ServiceDown("mlflow", told) from error
         except OSError as error:
             raise ServiceDown("mlflow", type(error).__name__) from error
 

@@ -227,11 +227,23 @@ def _outlook_chart(catalog: Catalog, store: str, product: str) -> None:
 # ---------------------------------------------------------------- services
 
 
-@st.fragment(run_every=REFRESH)
 def services() -> None:
-    """One tile per part: state, latency, age, what it says."""
-    parts.section(gettext("Services"))
+    """One tile per part: state, latency, age, what it says; looked at again by itself."""
+    _tiles(_states())
+
+
+def _states() -> list[tuple[str, str]]:
+    return [(part.name, part.state) for part in banner.parts()[1]]
+
+
+@st.fragment(run_every=REFRESH)
+def _tiles(drawn: list[tuple[str, str]]) -> None:
+    """When a part has come or gone, all that the page says is said anew."""
     seen, found = banner.parts()
+    if [(part.name, part.state) for part in found] != drawn:
+        session.forget()
+        st.rerun()
+    parts.section(gettext("Services"))
     with st.grid(min_column_width=135):
         for part in found:
             _tile(part)

@@ -103,6 +103,13 @@ def test_health_answers_within_its_time_when_nothing_else_does(serve, make_setti
         assert api.get("/readyz").json()["code"] == "no_champion"
 
 
+def test_an_mlflow_that_is_gone_is_told_in_plain_words(serve, make_settings):
+    with serve(make_settings(mlflow_url="http://127.0.0.1:9")) as api:
+        told = api.get("/v1/models")
+        assert (told.status_code, told.json()["code"]) == (503, "service_down")
+        assert told.json()["detail"] == "mlflow does not answer: ConnectionError"
+
+
 @pytest.fixture
 def apart(own, new_database):
     """As ``own``, with a database of its own that knows the champion's bundle."""

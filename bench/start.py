@@ -13,13 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from deploy.local import memory
 from deploy.ports import PORTS, free_ports
 from deploy.state import RunNote, read_note
-from ml.settings import PREFIX, load_settings, variable
+from ml.settings import PREFIX, Settings, load_settings, variable
 
 LIMIT_SECONDS = 1800
 
@@ -63,7 +65,9 @@ def _until_ready(runner: subprocess.Popen[bytes], data: Path) -> RunNote:
     raise SystemExit(f"not ready after {LIMIT_SECONDS} s")
 
 
-def measure() -> dict[str, Any]:
+@contextmanager
+def scratch_environment() -> Iterator[tuple[dict[str, str], Path]]:
+    """Free ports and a data folder that is gone afterwards; other settings as they are."""
     with tempfile.TemporaryDirectory(prefix="control-room-bench-") as folder:
         Path(folder).chmod(0o711)
         data = Path(folder) / "data"
@@ -72,7 +76,26 @@ def measure() -> dict[str, Any]:
             k: v for k, v in os.environ.items() if k.startswith(PREFIX) and k not in (variable("data_dir"), *ports)
         }
         load_settings(given | ports)
-        environment = {**os.environ, **ports, variable("data_dir"): str(data)}
+        yield {**os.environ, **ports, variable("data_dir"): str(data)}, data
+
+
+@contextmanager
+def running_product() -> Iterator[Settings]:
+    """The product with data and a champion, until the end of the block."""
+    with scratch_environment() as (environment, data):
+        command = [sys.executable, "-m", "deploy.local"]
+        with (data.parent / "output").open("ab") as output:
+            runner = subprocess.Popen([*command, "up"], env=environment, stdout=output, stderr=output)
+            try:
+                _until_ready(runner, data)
+                yield load_settings(environment)
+            finally:
+                subprocess.run([*command, "down"], env=environment, check=True, capture_output=True, timeout=120)
+                runner.wait(60)
+
+
+def measure() -> dict[str, Any]:
+    with scratch_environment() as (environment, data):
         return {name: start(environment, data) for name in ("first", "second")}
 
 

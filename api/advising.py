@@ -21,6 +21,7 @@ from ml.records import ETL_DAG, RETRAIN_DAG, Advice, BlockerCode, Evaluation, Mo
 T = TypeVar("T")
 EXPLAINED = 30  # series whose contributions stand for all: 2 ms each
 JUDGED = ("better", "worse", "too_close")  # verdicts on another champion; a first model has no gain
+LIVE_PERIODS = 91  # days, or weeks, before the newest data whose predictions are compared with what sold
 RETRAINS = 12  # past ones that count
 ACTIVE = ["queued", "running"]  # not from ml.orchestration: its client takes a second to import
 # Which contributions an input stands behind: what the trees make of sales is trend, weekday and season.
@@ -118,7 +119,8 @@ def importances(loaded: Loaded) -> dict[str, float]:
 
 
 def _live(services: Services, loaded: Loaded) -> Error | None:
-    found = services.store.live_errors(loaded.info.version)
+    f = loaded.forecaster
+    found = services.store.live_errors(loaded.info.version, f.origin - step(f.frequency) * LIVE_PERIODS)
     return error_by_day(found["error"].to_list(), found["sold"].to_list(), int(found["rows"].sum()))
 
 

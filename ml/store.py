@@ -420,12 +420,11 @@ class Store:
         with self.begin() as connection:
             return frozenset(connection.scalars(sa.select(asked.c.version).where(used)))
 
-    def live_errors(self, version: str, days: int = 91) -> pl.DataFrame:
+    def live_errors(self, version: str, since: dt.date) -> pl.DataFrame:
         """Errors of a model's predictions whose day has come: per date ``error, sold`` (sums, in units) and ``rows``.
 
         Of several predictions for one store, product and date the last counts; none that was made for a day whose
-        sales were known already or lay beyond the horizon that a backtest judges, none that was only tried out. The
-        newest ``days`` dates.
+        sales were known already or lay beyond the horizon that a backtest judges, none that was only tried out.
         """
         p, a = predictions.c, actuals.c
         key = ("date", "store", "product")
@@ -434,6 +433,7 @@ class Store:
             .distinct(*(p[name] for name in key))
             .where(
                 p.model_version == version,
+                p.date >= since,
                 p.source != WHAT_IF,
                 *(~p.warnings.contains([w]) for w in ("past_date", "beyond_horizon")),
             )
@@ -445,12 +445,11 @@ class Store:
             sa.select(made.c.date, error, sa.func.sum(a.sales).label("sold"), sa.func.count().label("rows"))
             .join(actuals, sa.and_(*(made.c[name] == a[name] for name in key)))
             .group_by(made.c.date)
-            .order_by(made.c.date.desc())
-            .limit(days)
+            .order_by(made.c.date)
         )
         schema = {"date": pl.Date, "error": pl.Float64, "sold": pl.Float64, "rows": pl.Int64}
         with self.begin() as connection:
-            return pl.DataFrame(connection.execute(query).all(), schema=schema, orient="row").sort("date")
+            return pl.DataFrame(connection.execute(query).all(), schema=schema, orient="row")
 
     def upsert_actuals(self, frame: pl.DataFrame, data_version: str = "") -> int:
         """Insert or correct what really sold; returns the number of rows that are new or changed.

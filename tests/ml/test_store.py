@@ -475,11 +475,11 @@ def test_live_errors_take_the_last_prediction_made_before_the_day_was_known(stor
     made = [(4, 90.0, {}), (4, 12.0, {}), (4, 11.0, late), (5, 5.0, {}), (5, 9.0, far), (5, 50.0, other), (6, 1.0, {})]
     store.log_predictions([Logged(answer(day=day, prediction=value, **more), "api") for day, value, more in made])
     store.log_predictions([Logged(answer(day=4, prediction=77.0), WHAT_IF)])  # tried out, not meant
-    assert store.live_errors("8").is_empty()
-    store.upsert_actuals(frame([("S01", "P001", 4, 10.0), ("S01", "P001", 5, 8.0)]))
     first, second = dt.date(2026, 1, 4), dt.date(2026, 1, 5)
-    assert store.live_errors("8").rows() == [(first, 2.0, 10.0, 1), (second, 3.0, 8.0, 1)]
-    assert store.live_errors("8", days=1).rows() == [(second, 3.0, 8.0, 1)]
+    assert store.live_errors("8", first).is_empty()
+    store.upsert_actuals(frame([("S01", "P001", 4, 10.0), ("S01", "P001", 5, 8.0)]))
+    assert store.live_errors("8", first).rows() == [(first, 2.0, 10.0, 1), (second, 3.0, 8.0, 1)]
+    assert store.live_errors("8", second).rows() == [(second, 3.0, 8.0, 1)]
 
 
 def test_a_database_without_its_tables_is_not_ready_rather_than_broken(new_database):

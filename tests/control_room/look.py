@@ -1,6 +1,6 @@
 """Run the console in a browser against the fakes: ``python tests/control_room/look.py PORT [state]``.
 
-For looking at the pages; states: full, empty, down, airflow-down, running.
+For looking at the pages; states: full, empty, down, airflow-down, running, slow.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ def main(port: str, state: str = "full") -> None:
         world.full()
     if state == "down":
         world.down = {"api", "airflow", "mlflow"}
+    if state == "slow":
+        world.delay = 0.5
     if state == "airflow-down":
         world.down = {"airflow"}
     if state == "running":

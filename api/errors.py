@@ -83,7 +83,7 @@ def _answer(request: Request, **parts: Any) -> Response:
 def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, ControlRoomError)
     if error.status >= 500:
-        log.warning("%s %s: %s", request_id_of(request), error.code, error)
+        log.warning("%s: %s", error.code, error)
     return _answer(
         request, status=error.status, code=error.code, title=error.title, detail=str(error), errors=_rows(error)
     )
@@ -140,6 +140,6 @@ def _allowed(request: Request) -> str:
 
 
 def _unhandled(request: Request, error: Exception) -> Response:
-    log.error("%s unhandled", request_id_of(request), exc_info=error)
+    log.error("unhandled", exc_info=error)
     detail = "This is a fault of the API. It is in its log under the request id."
     return _answer(request, status=500, code="internal", title="Something went wrong", detail=detail)

@@ -47,6 +47,9 @@ class Settings(BaseModel):
     rate_limit: int = Field(
         6000, ge=0, description="Requests per minute that a key made with `/v1/keys` may send; 0: no limit."
     )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="Lines of the logs: `json` objects, `text`, or `auto`: text at a terminal, else json."
+    )
     country: str = Field(
         "ES", min_length=2, max_length=2, description="Two-letter country whose public holidays are used."
     )

@@ -44,6 +44,7 @@ def run(step: str) -> dict[str, Any]:
     What is wrong with data or parameters stays wrong: only what may pass, as a service that is away, is tried again.
     """
     import structlog
+
     from ml.jobs import run_step
 
     context = get_current_context()

@@ -16,10 +16,12 @@ from api.errors import problem
 from api.rates import Rates
 from ml import logs, tracing
 from ml.errors import ServiceDown, TooMany, Unauthorized
+from ml.hosts import ANY, Hosts
 from ml.settings import Settings
 from ml.tracing import Trace
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+FOREIGN = "This name is not one that the API may be called by: see CONTROL_ROOM_ALLOWED_HOSTS."
 ALWAYS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -36,6 +38,7 @@ class Guard:
         self.per_minute = settings.rate_limit
         self.rates = Rates(self.per_minute)
         self.own_host = (urlsplit(settings.api).hostname or "").lower()
+        self.hosts = Hosts(settings.allowed_hosts or ANY, [self.own_host])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,6 +71,8 @@ class Guard:
 
     async def _refusal(self, scope: Scope, headers: Headers, request_id: str) -> Response | None:
         """Why this request goes no further; None: it does, and ``scope["caller"]`` says whose it is."""
+        if not self.hosts.allow(*headers.getlist("host")):
+            return _refused(request_id, status=403, code="forbidden", title="Not allowed from here", detail=FOREIGN)
         if reason := auth.foreign(self.token, self.own_host, scope["method"], headers):
             return _refused(request_id, status=403, code="forbidden", title="Not allowed from here", detail=reason)
         try:

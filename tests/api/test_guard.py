@@ -1,3 +1,6 @@
+from contextlib import closing
+from http.client import HTTPConnection
+
 import pytest
 
 KEY = "a-long-test-key"
@@ -73,6 +76,38 @@ def test_an_open_api_answers_to_local_names_only(bare, host):
 @pytest.mark.parametrize("host", ["localhost", "localhost:8800", "127.0.0.1:1", "[::1]:8800", "LOCALHOST"])
 def test_local_names(bare, host):
     assert bare.get("/v1/uploads", headers={"Host": host}).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def named(serve, make_settings):
+    """With a key, and names of its own."""
+    with serve(make_settings(api_token=KEY, allowed_hosts="sales.example, .shop.example")) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "sales.example.evil", "shop.example", "[", "a b", "\u00e9", "@localhost:x"]
+)
+@pytest.mark.parametrize("path", ["/livez", "/predict", "/docs"])
+def test_where_names_are_set_no_other_is_answered(named, host, path):
+    reply = named.get(path, headers=as_bytes({**WITH_KEY[0], "Host": host}))
+    assert reply.status_code in (400, 403)
+    assert "traceresponse" in reply.headers or reply.status_code == 400
+
+
+@pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "[::1]:8800", "Sales.Example:443", "a.shop.example"])
+def test_the_names_that_are_set(named, host):
+    assert named.get("/openapi.json", headers={**WITH_KEY[0], "Host": host}).status_code == 200
+
+
+def test_two_host_names_are_none(named):
+    with closing(HTTPConnection(named.url.removeprefix("http://"))) as connection:
+        connection.putrequest("GET", "/openapi.json", skip_host=True)
+        for host in ("localhost", "evil.example"):
+            connection.putheader("Host", host)
+        connection.putheader("X-API-Key", KEY)
+        connection.endheaders()
+        assert connection.getresponse().status == 403
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])

@@ -70,11 +70,15 @@ class DirectoryBlobs:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=".put-")
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(name, path)
+            except OSError:  # half of it would keep a full disk full
+                Path(name).unlink(missing_ok=True)
+                raise
         except OSError as error:
             raise ServiceDown("object store", str(error)) from error
 

@@ -216,6 +216,23 @@ def test_the_disk_that_the_champion_is_fetched_to(serve, trained, served, disk, 
         assert api.post("/predict", json=row).json()["model"]["version"] == "1"
 
 
+def test_the_disk_that_published_data_is_fetched_to(serve, apart, disk, row):
+    shutil.copytree(apart.data_dir / "api", disk.folder / "api")
+    with serve(apart.model_copy(update={"data_dir": disk.folder})) as api:
+        api.ready()
+        before = api.get("/health").json()["data_version"]
+        disk.fill()
+        for step in jobs.STEPS[ETL_DAG]:
+            jobs.step_of(ETL_DAG, step)(jobs.Context(apart, "fetch-1", {"source": "demo_next_week"}))
+        api.wait_for(lambda: part(api, "champion")["state"] == "degraded")
+        assert "No space left" in part(api, "champion")["detail"]
+        assert api.post("/predict", json=row).json()["data_version"] == before
+        kept = sorted(path.name for path in (disk.folder / "api" / "snapshots").iterdir())
+        assert not [name for name in kept if name.startswith(".new-")], "what did not fit is left, at every look"
+        disk.free()
+        api.wait_for(lambda: api.get("/health").json()["data_version"] != before)
+
+
 # ---------------------------------------------------------------- 5: publishing
 
 

@@ -216,7 +216,7 @@ def page(api, cursor, limit):
 def test_6_a_worker_whose_clock_is_ahead_takes_no_job_that_is_worked_on(api, start, settings, many):
     for offset in ("+1d", "-1d"):
         start({"FAKETIME": offset}, WORKER)
-    rows = [f"{r['date']},{r['store']},{r['product']},{r['promotion']}" for r in many]
+    rows = [f"{r['date']},{r['store']},{r['product']},{r['promotion']}" for r in many[:400]]
     text = "\n".join(["date,store,product,promotion", *rows])
     jobs = []
     for n in range(3):

@@ -140,7 +140,8 @@ class S3Blobs:
             raise ServiceDown("object store", str(error)) from error
 
     def put(self, key: str, data: bytes) -> None:
-        self._call("put_object", Key=self._key(key), Body=data)
+        if "ETag" not in self._call("put_object", Key=self._key(key), Body=data):
+            raise ServiceDown("object store", "what took a file did not answer as an object store does")
 
     def get(self, key: str) -> bytes:
         return self._call("get_object", Key=self._key(key))["Body"].read()

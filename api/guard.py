@@ -8,11 +8,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import auth
-from api.errors import problem
+from api.errors import problem, unhandled
 from api.rates import Rates
 from ml import logs, tracing
 from ml.errors import ServiceDown, TooMany, Unauthorized
@@ -50,18 +51,23 @@ class Guard:
         tracing.begin(trace)
         request_id = scope["request_id"] = trace.request_id
 
-        began, status = time.perf_counter(), 500  # what breaks without an answer is a fault of ours
+        began, answered = time.perf_counter(), False
+        status = 500  # what breaks without an answer is a fault of ours
 
         async def send_marked(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], True
                 _mark(message, trace)
             await send(message)
 
         refusal = await self._refusal(scope, headers, request_id)
         try:
             await (refusal or self.app)(scope, receive, send_marked)
+        except Exception as error:
+            if answered:  # half an answer has gone out
+                raise
+            await unhandled(Request(scope), error)(scope, receive, send_marked)
         finally:
             route = "refused" if refusal else getattr(scope.get("route"), "path", "unknown")
             method = scope["method"] if scope["method"] in METHODS else "other"

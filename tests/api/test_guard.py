@@ -137,3 +137,17 @@ def test_a_strange_request_id_is_replaced(bare, given):
 def test_unknown_paths_and_methods_are_problems(bare):
     assert bare.get("/v1/nowhere").json()["code"] == "not_found"
     assert bare.http.delete("/predict").json()["code"] == "method_not_allowed"
+
+
+def test_a_fault_of_ours_is_answered_like_every_other_error(bare, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("a secret of ours")
+
+    monkeypatch.setattr(bare.services.board, "jobs", broken)
+    reply = bare.get("/v1/jobs", headers={"X-Request-ID": "r-500"})
+    assert (reply.status_code, reply.json()["code"]) == (500, "internal")
+    assert reply.json()["request_id"] == reply.headers["X-Request-ID"] == "r-500"
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    assert "secret" not in reply.text
+    assert bare.get("/livez").status_code == 200

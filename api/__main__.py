@@ -7,6 +7,8 @@ import argparse
 import uvicorn
 
 from api.deadlines import CONNECTIONS, DeadlineProtocol
+from ml import logs
+from ml.settings import load_settings
 
 
 def main() -> None:
@@ -14,6 +16,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8800)
     asked = parser.parse_args()
+    logs.configure(load_settings().log_format)
     uvicorn.run(
         "api.main:create_app",
         factory=True,
@@ -21,6 +24,8 @@ def main() -> None:
         port=asked.port,
         http=DeadlineProtocol,
         limit_concurrency=CONNECTIONS,
+        log_config=None,  # its lines go where ours go
+        access_log=False,  # the guard writes them: with who asked, and without what was asked for
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -37,6 +36,7 @@ from api.routes import (
 )
 from api.services import Services
 from api.shortcut import Shortcut
+from ml import logs
 from ml.records import NewJudgement, ScenarioPlan
 from ml.settings import Settings, load_settings
 
@@ -79,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        logs.configure(chosen.log_format)
         services = app.state.services = Services(chosen)
         services.start()
         yield

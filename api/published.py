@@ -134,14 +134,24 @@ class PublishedFolder:
         target = self.folder / snapshot.data_version
         if not (target / DATA).is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(dir=self.folder, prefix=".new-"))
-            for name in (*PARTS, SERIES, *({ATTRIBUTES} & set(snapshot.files))):
-                (scratch / name).write_bytes(self._verified(snapshot, name))
-            (scratch / DATA).write_text(snapshot.model_dump_json())
-            shutil.rmtree(target, ignore_errors=True)
-            scratch.rename(target)
+            try:
+                with tempfile.TemporaryDirectory(
+                    dir=self.folder, prefix=".new-", ignore_cleanup_errors=True
+                ) as scratch:
+                    self._fetch(snapshot, Path(scratch))
+                    shutil.rmtree(target, ignore_errors=True)
+                    os.rename(scratch, target)
+            except OSError as error:
+                raise ServiceDown(
+                    "disk", f"snapshot {snapshot.data_version} cannot be kept ({error.strerror})"
+                ) from error
         os.utime(target / DATA)
         return Published(snapshot, target)
+
+    def _fetch(self, snapshot: Snapshot, folder: Path) -> None:
+        for name in (*PARTS, SERIES, *({ATTRIBUTES} & set(snapshot.files))):
+            (folder / name).write_bytes(self._verified(snapshot, name))
+        (folder / DATA).write_text(snapshot.model_dump_json())
 
     def _verified(self, snapshot: Snapshot, name: str) -> bytes:
         data = self.lake.get(f"snapshots/{snapshot.data_version}/{name}")

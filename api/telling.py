@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import requests
 
+from ml import tracing
 from ml.errors import ControlRoomError
 from ml.records import ETL_DAG, RETRAIN_DAG, Event, EventKind
 from ml.store import MOVES
@@ -54,7 +55,10 @@ def finished_runs(services: Services, since: dt.datetime) -> Iterator[Event]:
         for run in services.airflow.runs(dag_id):
             if run.ended_at is not None and not run.active and run.ended_at >= since:
                 data = run.model_dump(mode="json", include={"dag_id", "run_id", "state", "started_at", "ended_at"})
-                yield Event(event_id=f"run-{run.run_id}", kind="run.finished", at=run.ended_at, data=data)
+                parent = str(run.conf.get(tracing.HEADER) or "")
+                yield Event(
+                    event_id=f"run-{run.run_id}", kind="run.finished", at=run.ended_at, data=data, traceparent=parent
+                )
 
 
 def drifted_data(services: Services, since: dt.datetime) -> Iterator[Event]:
@@ -123,6 +127,7 @@ class Teller:
             log.debug("events: %s", error)
 
     def _told(self, due: Due) -> None:
+        tracing.begin(due.trace)
         arrived, answer = sent(due)
         if not arrived:
             log.warning("webhook %s was not told of %s: %s", due.webhook_id, due.event.event_id, answer)
@@ -146,6 +151,7 @@ def sent(due: Due) -> tuple[bool, str]:
         "webhook-id": due.event.event_id,
         "webhook-timestamp": str(now),
         "webhook-signature": signature(due.secret, due.event.event_id, now, body),
+        **tracing.headers(),
     }
     try:
         reply = requests.post(due.url, data=body, headers=headers, timeout=TIMEOUT, allow_redirects=False, stream=True)

@@ -22,6 +22,7 @@ from api.jobwork import JobWork
 from api.loading import Loaded, Loader
 from api.published import PublishedFolder
 from api.replaying import history_of
+from ml import logs, tracing
 from ml.errors import ControlRoomError, Retired, ServiceDown, SettingsError
 from ml.jobboard import MAX_ATTEMPTS, Claim, JobBoard, JobCancelled, JobLost
 from ml.lake import open_lake
@@ -83,11 +84,14 @@ class Worker:
         claim = self.board.claim(self.name, self.lease)
         if claim is None:
             return False
+        tracing.begin(self.store.cause(f"job-{claim.job_id}"))
         log.info("job %s: attempt %d", claim.job_id, claim.attempts)
         try:
             self._settle(claim)
         except JobLost as error:
             log.warning("%s", error)
+        finally:
+            tracing.begin(None)
         return True
 
     def _settle(self, claim: Claim) -> None:
@@ -160,9 +164,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--lease", type=float, default=LEASE_SECONDS, help="seconds until a killed worker's job goes on"
     )
     asked = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        worker = Worker(load_settings(), asked.lease)
+        settings = load_settings()
+        logs.configure(settings.log_format)
+        worker = Worker(settings, asked.lease)
     except SettingsError as error:
         print(f"{error.title}: {error}", file=sys.stderr)
         return 2

@@ -43,11 +43,17 @@ def run(step: str) -> dict[str, Any]:
 
     What is wrong with data or parameters stays wrong: only what may pass, as a service that is away, is tried again.
     """
+    import structlog
+
     from ml.jobs import run_step
 
     context = get_current_context()
+    conf = dict(context["params"])
+    # Airflow writes a task's log, one JSON object per line: these stand in each, as in the API's
+    trace_id = str(conf.get("traceparent") or "")[3:35]
+    structlog.contextvars.bind_contextvars(request_id=conf.get("request_id"), trace_id=trace_id)
     try:
-        return run_step(DAG_ID, step, context["run_id"], dict(context["params"]))
+        return run_step(DAG_ID, step, context["run_id"], conf)
     except Exception as error:
         if getattr(error, "status", 500) in WRONG:
             raise AirflowFailException(str(error)) from error

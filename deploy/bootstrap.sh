@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv with everything from requirements.lock, and the project itself, editable. Fast when nothing has changed.
-# --dev also sees to a Chromium for the browser tests.
+# --dev also sees to a Chromium for the browser tests and a libfaketime for those with a moved clock.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 unset PYTHONDONTWRITEBYTECODE # without bytecode every process imports twice as long
@@ -91,10 +91,19 @@ see_to_chromium() {
   say "NO CHROMIUM: the browser tests will be skipped. Install one (Debian, Ubuntu: apt-get install chromium)."
 }
 
+see_to_faketime() { # moves the clock of single processes, for tests
+  compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null && return
+  if can_install && apt_install faketime; then return; fi
+  say "NO LIBFAKETIME: the tests with a moved clock will be skipped. Install it (Debian, Ubuntu: apt-get install faketime)."
+}
+
 if [ "$(cat "$STAMP" 2>/dev/null || true)" != "$(fingerprint)" ] || ! suitable "$VENV/bin/python"; then
   began=$SECONDS
   install_packages
   fingerprint >"$STAMP"
   say "ready after $((SECONDS - began)) s"
 fi
-if [ "${1:-}" = --dev ]; then see_to_chromium; fi
+if [ "${1:-}" = --dev ]; then
+  see_to_chromium
+  see_to_faketime
+fi

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -58,7 +59,7 @@ class ChildLog:
             text = file.read(1_000_000)
         whole = text[: text.rfind(b"\n") + 1]
         self._read_to += len(whole) if whole else (len(text) if len(text) == 1_000_000 else 0)
-        lines = (COLOUR.sub("", line) for line in whole.decode("utf-8", "replace").splitlines())
+        lines = (_readable(COLOUR.sub("", line)) for line in whole.decode("utf-8", "replace").splitlines())
         return [line for line in lines if TROUBLE[level].search(line) and not any(part in line for part in NO_TROUBLE)]
 
     def tail(self, lines: int = 20) -> str:
@@ -68,4 +69,17 @@ class ChildLog:
         with self.path.open("rb") as file:
             file.seek(max(0, self.path.stat().st_size - 20_000))
             text = file.read().decode("utf-8", "replace")
-        return "\n".join(COLOUR.sub("", text).splitlines()[-lines:])
+        return "\n".join(_readable(line) for line in COLOUR.sub("", text).splitlines()[-lines:])
+
+
+def _readable(line: str) -> str:
+    """A line of JSON (ml.logs) as text; any other as it is."""
+    if not line.startswith("{"):
+        return line
+    try:
+        said = json.loads(line)
+        return "\n".join(
+            [f"{said['level']} {said['logger']}: {said['message']}", *said.get("exception", "").splitlines()]
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return line

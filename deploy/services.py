@@ -219,7 +219,7 @@ class Installation:
             "browser.gatherUsageStats": "false",
         }
         flags = tuple(f"--{name}={value}" for name, value in options.items())
-        command = (str(BIN / "streamlit"), "run", "control_room/Home.py", *flags)
+        command = (str(BIN / "streamlit"), "run", "control_room/served.py", *flags)
         ready = probes.answers(f"http://{HOST}:{self.settings.console_port}/_stcore/health")
         return Spec("console", command, self.environment(), ROOT, ready, shows="WARNING")
 

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from ml.errors import Conflict, ControlRoomError, NotFound
 from ml.records import Job, JobProgress, JobState, Mapping, ModelInfo, ModelRef, ReadOptions
-from ml.store import Store, copy_predictions, job_chunks, job_table, job_workers
+from ml.store import Store, copy_predictions, job_chunks, job_table, job_workers, note_cause
 
 ACTIVE: tuple[JobState, ...] = ("queued", "running")
 LEFT: tuple[JobState, ...] = ("failed", "cancelled")  # the same file may be asked for again
@@ -130,6 +130,7 @@ class JobBoard:
         statement = pg_insert(job_table).values(**values).on_conflict_do_nothing().returning(job_table)
         with self.store.begin() as connection:
             row = connection.execute(statement).mappings().one_or_none()
+            note_cause(connection, f"job-{new.job_id}")
         return None if row is None else _job(row)
 
     def jobs(self, limit: int = 100) -> list[Job]:

@@ -10,12 +10,12 @@ import argparse
 import datetime as dt
 import importlib
 import json
-import logging
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+from ml import logs, tracing
 from ml.context import Context, Json, log, peak_mb
 from ml.errors import ControlRoomError
 from ml.records import ETL_DAG, RETRAIN_DAG
@@ -62,8 +62,10 @@ def run_step(dag_id: str, name: str, run_id: str, conf: Json) -> Json:
 
     A failing step marks the MLflow run of the pipeline failed (when MLflow answers) and raises.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    context = Context(load_settings(), run_id, conf, name)
+    settings = load_settings()
+    logs.configure(settings.log_format)
+    tracing.begin_from(conf)
+    context = Context(settings, run_id, conf, name)
     begin = time.perf_counter()
     try:
         if dag_id in BEFORE:

@@ -70,11 +70,15 @@ class DirectoryBlobs:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=".put-")
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(name, path)
+            except OSError:  # half of it would keep a full disk full
+                Path(name).unlink(missing_ok=True)
+                raise
         except OSError as error:
             raise ServiceDown("object store", str(error)) from error
 
@@ -136,7 +140,8 @@ class S3Blobs:
             raise ServiceDown("object store", str(error)) from error
 
     def put(self, key: str, data: bytes) -> None:
-        self._call("put_object", Key=self._key(key), Body=data)
+        if "ETag" not in self._call("put_object", Key=self._key(key), Body=data):
+            raise ServiceDown("object store", "what took a file did not answer as an object store does")
 
     def get(self, key: str) -> bytes:
         return self._call("get_object", Key=self._key(key))["Body"].read()

@@ -1,6 +1,6 @@
 """Airflow's REST API, as much of it as the console, the API and the first start need.
 
-It lives in ``ml`` because it has several callers; it imports nothing of ours but records and errors.
+It lives in ``ml`` because it has several callers; it imports nothing of ours but records, errors and tracing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import requests
 from airflow_client import client as ac
 from airflow_client.client.exceptions import ApiException
 
+from ml import tracing
 from ml.errors import Conflict, InputError, NotFound, ServiceDown
 from ml.records import PartHealth, Pipeline, Run, TaskState
 
@@ -29,6 +30,15 @@ def _answer_text(error: ApiException) -> str:
     except (ValueError, AttributeError):
         detail = ""
     return detail if isinstance(detail, str) else json.dumps(detail)
+
+
+class _Traced(ac.ApiClient):
+    """Says with every call which request it is for."""
+
+    def call_api(
+        self, method: str, url: str, header_params: dict[str, str] | None = None, *more: Any, **how: Any
+    ) -> Any:
+        return super().call_api(method, url, {**(header_params or {}), **tracing.headers()}, *more, **how)
 
 
 class AirflowClient:
@@ -55,7 +65,7 @@ class AirflowClient:
             raise ServiceDown("airflow", f"sign-in of {self._user} was refused with {reply.status_code}")
         configuration = ac.Configuration(host=self.url, access_token=reply.json()["access_token"])
         configuration.retries = 1
-        return ac.ApiClient(configuration)
+        return _Traced(configuration)
 
     def _client(self, fresh: bool = False) -> ac.ApiClient:
         with self._lock:
@@ -94,6 +104,8 @@ class AirflowClient:
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> Run:
         """Start a run under our own id: asking twice with one id starts one run.
 
+        Its conf also says which request it is for, so that its steps belong to that trace.
+
         Raises Conflict when another run of the DAG is active or the DAG is paused (it would wait for ever).
         """
         if self.paused(dag_id):
@@ -102,7 +114,8 @@ class AirflowClient:
             if other.run_id == run_id:
                 return other
             raise Conflict(f"{dag_id} is already running as {other.run_id}.", dag_id=dag_id, run_id=other.run_id)
-        body = ac.TriggerDAGRunPostBody(dag_run_id=run_id, conf=conf, logical_date=None)
+        told = conf | tracing.as_conf()
+        body = ac.TriggerDAGRunPostBody(dag_run_id=run_id, conf=told, logical_date=None)
         try:
             reply = self._call(
                 lambda api: ac.DagRunApi(api).trigger_dag_run(

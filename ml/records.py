@@ -990,6 +990,7 @@ class Event(Record):
     kind: EventKind
     at: dt.datetime
     data: dict[str, Any]
+    traceparent: str = ""  # of the request that it happened for, where the event itself knows
 
 
 class Webhook(Record):

@@ -9,9 +9,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ml import tracing
 from ml.errors import NotFound, Retired, ServiceDown
 from ml.records import MODEL_NAME, Decision, Evaluation, ModelInfo, ModelReport
 
@@ -31,12 +33,29 @@ RETIRED = "retired"  # tag of a version whose files are no longer kept: when the
 INFO_TAGS = ("kind", "data_version", "trained_until", "verdict", "fingerprint")
 
 
+@cache
+def _say_the_trace() -> None:
+    """MLflow's client says with every call which request it is for."""
+    from mlflow.tracking.request_header.abstract_request_header_provider import RequestHeaderProvider
+    from mlflow.tracking.request_header.registry import _request_header_provider_registry
+
+    class Trace(RequestHeaderProvider):
+        def in_context(self) -> bool:
+            return tracing.current() is not None
+
+        def request_headers(self) -> dict[str, str]:
+            return tracing.headers()
+
+    _request_header_provider_registry.register(Trace)
+
+
 class Registry:
     """All of MLflow that we use. Every method raises ServiceDown when MLflow does not answer."""
 
     def __init__(self, url: str, name: str = MODEL_NAME) -> None:
         from mlflow.tracking import MlflowClient
 
+        _say_the_trace()
         self.url, self.name = url, name
         self.client = MlflowClient(tracking_uri=url, registry_uri=url)
 

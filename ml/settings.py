@@ -47,6 +47,14 @@ class Settings(BaseModel):
     rate_limit: int = Field(
         6000, ge=0, description="Requests per minute that a key made with `/v1/keys` may send; 0: no limit."
     )
+    allowed_hosts: str = Field(
+        "",
+        description="Names that API and console may be called by beside local ones, as `sales.example,.shop.example`; "
+        "`*`: any; empty: the console by local ones, the API with a key by any.",
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="Lines of the logs: `json` objects, `text`, or `auto`: text at a terminal, else json."
+    )
     country: str = Field(
         "ES", min_length=2, max_length=2, description="Two-letter country whose public holidays are used."
     )

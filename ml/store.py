@@ -28,6 +28,7 @@ from psycopg2.extras import execute_values
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
+from ml import tracing
 from ml.errors import BundleDamaged, Conflict, InputError, NotFound, ServiceDown
 from ml.records import (
     WHAT_IF,
@@ -43,7 +44,7 @@ from ml.records import (
     UploadStatus,
 )
 
-HEAD = "0007"  # newest revision in ml/migrations/versions; a test compares
+HEAD = "0010"  # newest revision in ml/migrations/versions; a test compares
 VERSION_TABLE = "control_room_revision"  # not Alembic's default: Airflow and MLflow use that one
 MIGRATION_LOCK = 7_270_001
 PROMOTION_LOCK = 7_270_002
@@ -128,6 +129,14 @@ promotions = sa.Table(
     sa.Column("prev_hash", sa.Text, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
     sa.UniqueConstraint("prev_hash", name="promotions_chain"),
+)
+causes = sa.Table(
+    "causes",
+    metadata,
+    sa.Column("event_id", sa.Text, primary_key=True),
+    sa.Column("traceparent", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("at", _Time, nullable=False, server_default=sa.func.now()),
 )
 
 api_keys = sa.Table(
@@ -543,6 +552,8 @@ class Store:
         )
         with self.begin() as connection:
             connection.execute(statement)
+            for upload_id in upload_ids if status == "accepted" else ():
+                note_cause(connection, f"upload-{upload_id}")
 
     # -- bundles
 
@@ -567,6 +578,15 @@ class Store:
             raise BundleDamaged(
                 f"The manifest of version {version} is {manifest_sha256[:12]}…, {seen}.", version=version
             )
+
+    # -- causes
+
+    def cause(self, event_id: str) -> tracing.Trace:
+        """The trace of the request that something was done for, continued here; a new one where nobody noted it."""
+        query = sa.select(causes.c.traceparent, causes.c.request_id).where(causes.c.event_id == event_id)
+        with self.begin() as connection:
+            found = connection.execute(query).one_or_none()
+        return tracing.new() if found is None else tracing.continued([found[0]], request_id=found[1])
 
     # -- promotions
 
@@ -870,6 +890,17 @@ def _upload_values(upload: Upload) -> dict[str, Any]:
     }
 
 
+# ---------------------------------------------------------------- causes
+
+
+def note_cause(connection: sa.Connection, event_id: str, trace: tracing.Trace | None = None) -> None:
+    """Note which request something was done for (by default the present one), to tell those who hear of it later."""
+    trace = trace or tracing.current()
+    if trace is not None:
+        values = {"event_id": event_id, "traceparent": trace.traceparent, "request_id": trace.request_id}
+        connection.execute(pg_insert(causes).values(**values).on_conflict_do_nothing())
+
+
 # ---------------------------------------------------------------- audit
 
 
@@ -955,7 +986,9 @@ def _added(
         reason=reason,
         decision=None if decision is None else json.loads(decision.model_dump_json()),
     )
-    return _promotion(connection.execute(sa.insert(promotions).values(**row).returning(promotions)).mappings().one())
+    made = _promotion(connection.execute(sa.insert(promotions).values(**row).returning(promotions)).mappings().one())
+    note_cause(connection, f"promotion-{made.promotion_id}")
+    return made
 
 
 def _chained(connection: sa.Connection, **row: Any) -> dict[str, Any]:

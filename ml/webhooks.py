@@ -21,7 +21,8 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from ml.errors import NotFound
 from ml.records import Delivery, Event, EventKind, NewWebhook, Webhook
-from ml.store import Store, metadata
+from ml.store import Store, causes, metadata, note_cause
+from ml.tracing import Trace, continued
 
 LEASE = dt.timedelta(seconds=60)  # a delivery that was taken up and never ended is taken up again
 FIRST_WAIT, LONGEST_WAIT = dt.timedelta(seconds=10), dt.timedelta(hours=1)
@@ -72,6 +73,7 @@ class Due:
     url: str
     secret: str
     attempts: int
+    trace: Trace
 
 
 def signature(secret: str, event_id: str, timestamp: int, body: bytes) -> str:
@@ -136,9 +138,10 @@ class Webhooks:
         count = 0
         for event in found:
             with self.store.begin() as connection:
-                new = pg_insert(events).values(**event.model_dump()).on_conflict_do_nothing()
-                if connection.execute(new).rowcount:
+                values = event.model_dump(exclude={"traceparent"})
+                if connection.execute(pg_insert(events).values(**values).on_conflict_do_nothing()).rowcount:
                     connection.execute(_wanted(event))
+                    note_cause(connection, event.event_id, continued([event.traceparent]))
                     count += 1
         return count
 
@@ -156,8 +159,10 @@ class Webhooks:
             taken = {(row[0], row[1]): row[2] for row in connection.execute(leased)}
             if not taken:
                 return []
-            query = sa.select(events, webhooks.c.webhook_id, webhooks.c.url, webhooks.c.secret)
-            query = query.select_from(events.join(deliveries).join(webhooks)).where(ids.in_(list(taken)))
+            cause = (causes.c.traceparent, causes.c.request_id)
+            query = sa.select(events, webhooks.c.webhook_id, webhooks.c.url, webhooks.c.secret, *cause)
+            joined = events.join(deliveries).join(webhooks).outerjoin(causes, causes.c.event_id == events.c.event_id)
+            query = query.select_from(joined).where(ids.in_(list(taken)))
             return [_due(dict(row), taken) for row in connection.execute(query).mappings()]
 
     def settle(self, due: Due, *, arrived: bool, answer: str) -> None:
@@ -192,10 +197,11 @@ class Webhooks:
                 raise NotFound("There is no delivery of this event to this webhook.", event_id=event_id)
 
     def forget_old(self) -> int:
-        """Remove events of more than a month ago, with their deliveries; how many that were."""
-        old = events.c.at < dt.datetime.now(dt.UTC) - KEPT
+        """Remove events of more than a month ago, with their deliveries and causes; how many that were."""
+        before = dt.datetime.now(dt.UTC) - KEPT
         with self.store.begin() as connection:
-            return connection.execute(events.delete().where(old)).rowcount
+            connection.execute(causes.delete().where(causes.c.at < before))
+            return connection.execute(events.delete().where(events.c.at < before)).rowcount
 
 
 def _wanted(event: Event) -> sa.Executable:
@@ -210,5 +216,6 @@ def _wanted(event: Event) -> sa.Executable:
 
 
 def _due(row: dict[str, Any], taken: dict[tuple[str, str], int]) -> Due:
-    event = Event.model_validate({name: row[name] for name in Event.model_fields})
-    return Due(event, row["webhook_id"], row["url"], row["secret"], taken[event.event_id, row["webhook_id"]])
+    event = Event.model_validate({name: row[name] for name in Event.model_fields if name in row})
+    trace = continued([row["traceparent"] or ""], request_id=row["request_id"] or "")
+    return Due(event, row["webhook_id"], row["url"], row["secret"], taken[event.event_id, row["webhook_id"]], trace)

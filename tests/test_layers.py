@@ -74,7 +74,7 @@ def test_the_api_knows_no_page_and_no_scheduler(path):
 def test_the_console_draws_and_asks(path):
     found = imports(path)
     assert reaches(found, "xgboost", "sklearn", "sqlalchemy", "psycopg2", "boto3", "airflow", "api", "dags") == set()
-    allowed = (*PURE, "ml.orchestration", "ml.findings")
+    allowed = (*PURE, "ml.orchestration", "ml.findings", "ml.tracing", "ml.logs", "ml.hosts")
     assert {n for n in reaches(found, "ml") if n != "ml" and not n.startswith(allowed)} == set()
 
 

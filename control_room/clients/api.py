@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import Mapping as MappingType
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import requests
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from ml import tracing
 from ml.errors import ControlRoomError, InputError, NotFound, ServiceDown, all_codes
 from ml.records import (
     ETL_DAG,
@@ -359,8 +359,10 @@ class ApiClient:
 
     def _ask(self, method: str, path: str, seconds: float | None = None, **request: Any) -> requests.Response:
         # Our own id goes along, so that also a call without an answer can be found in the API's log.
-        request_id = uuid.uuid4().hex
-        headers = {**request.pop("headers", {}), "X-Request-ID": request_id}
+        trace = tracing.new()
+        request_id = trace.request_id
+        ids = {"X-Request-ID": request_id, tracing.HEADER: trace.traceparent}
+        headers = {**request.pop("headers", {}), **ids}
         waits = (CONNECT_SECONDS, seconds or self._read_seconds)
         try:
             reply = self._session.request(method, self.url + path, headers=headers, timeout=waits, **request)

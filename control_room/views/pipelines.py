@@ -16,6 +16,7 @@ from ml.records import ETL_DAG, RETRAIN_DAG, Pipeline, Run, TaskState
 
 DAGS = (ETL_DAG, RETRAIN_DAG)
 # What the ETL counts on its way, as it stands in MLflow.
+IDS = ("request_id", "traceparent")  # of a run's conf: who asked, not what for
 FLOW = ("rows_in", "rows_rejected", "rows_clean", "rows_filled", "rows_train", "rows_test")
 
 
@@ -170,8 +171,10 @@ def flow(run: Run | None) -> None:
             for name, count in counted.items():
                 st.metric(gettext(tables.FLOW_NAMES[name]), number(count), border=True)
     about = {gettext("Data version"): f"`{parts.plain(logged.params.get('data_version', '–'))}`"}
-    if conf := {name: value for name, value in run.conf.items() if value is not None}:
+    if conf := {name: value for name, value in run.conf.items() if value is not None and name not in IDS}:
         about[gettext("Started with")] = parts.plain(", ".join(f"{name} = {value}" for name, value in conf.items()))
+    if request_id := run.conf.get("request_id"):
+        about[gettext("Request id")] = f"`{parts.plain(str(request_id))}`"
     parts.facts(about, "flow")
     parts.source(asked.experiment_runs(), "MLflow")
     if run.dag_id == ETL_DAG and counted.get("rows_rejected"):

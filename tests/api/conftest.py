@@ -138,6 +138,52 @@ def serving(settings: Settings) -> Iterator[Served]:
             thread.join()
 
 
+class Load:
+    """Threads that ask again and again until the block ends; what goes wrong in one of them is raised then.
+
+    ``ask`` is given a client and the thread's number.
+    """
+
+    def __init__(self, url: str, ask: Callable[[httpx.Client, int], None], threads: int) -> None:
+        self.url, self.ask, self.asked = url, ask, 0
+        self._stop, self._errors = threading.Event(), list[BaseException]()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(threads)]
+
+    def _run(self, number: int) -> None:
+        try:
+            with httpx.Client(base_url=self.url, timeout=60) as client:
+                while not self._stop.is_set():
+                    self.ask(client, number)
+                    self.asked += 1
+        except BaseException as error:
+            self._errors.append(error)
+
+    def go_on(self, more: int = 20, seconds: float = 60) -> None:
+        """Wait until so many more have been answered."""
+        until, end = self.asked + more, time.monotonic() + seconds
+        while self.asked < until and not self._errors:
+            assert time.monotonic() < end, "nobody is answered any more"
+            time.sleep(0.01)
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        if self._errors:
+            raise self._errors[0]
+
+
+@pytest.fixture(scope="session")
+def under_load() -> Callable[..., Load]:
+    """`with under_load(url, ask, threads) as load:` while something happens to what they ask."""
+    return Load
+
+
 @pytest.fixture(scope="session")
 def serve() -> Callable[[Settings], Any]:
     """`with serve(settings) as api:` for tests that need an API of their own."""

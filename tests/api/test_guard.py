@@ -1,3 +1,6 @@
+from contextlib import closing
+from http.client import HTTPConnection
+
 import pytest
 
 KEY = "a-long-test-key"
@@ -75,6 +78,38 @@ def test_local_names(bare, host):
     assert bare.get("/v1/uploads", headers={"Host": host}).status_code == 200
 
 
+@pytest.fixture(scope="module")
+def named(serve, make_settings):
+    """With a key, and names of its own."""
+    with serve(make_settings(api_token=KEY, allowed_hosts="sales.example, .shop.example")) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "sales.example.evil", "shop.example", "[", "a b", "\u00e9", "@localhost:x"]
+)
+@pytest.mark.parametrize("path", ["/livez", "/predict", "/docs"])
+def test_where_names_are_set_no_other_is_answered(named, host, path):
+    reply = named.get(path, headers=as_bytes({**WITH_KEY[0], "Host": host}))
+    assert reply.status_code in (400, 403)
+    assert "traceresponse" in reply.headers or reply.status_code == 400
+
+
+@pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "[::1]:8800", "Sales.Example:443", "a.shop.example"])
+def test_the_names_that_are_set(named, host):
+    assert named.get("/openapi.json", headers={**WITH_KEY[0], "Host": host}).status_code == 200
+
+
+def test_two_host_names_are_none(named):
+    with closing(HTTPConnection(named.url.removeprefix("http://"))) as connection:
+        connection.putrequest("GET", "/openapi.json", skip_host=True)
+        for host in ("localhost", "evil.example"):
+            connection.putheader("Host", host)
+        connection.putheader("X-API-Key", KEY)
+        connection.endheaders()
+        assert connection.getresponse().status == 403
+
+
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
 def test_a_page_of_another_origin_changes_nothing(bare, origin):
     reply = bare.post("/v1/retrain", headers={"Origin": origin, "Content-Type": "text/plain"})
@@ -102,3 +137,17 @@ def test_a_strange_request_id_is_replaced(bare, given):
 def test_unknown_paths_and_methods_are_problems(bare):
     assert bare.get("/v1/nowhere").json()["code"] == "not_found"
     assert bare.http.delete("/predict").json()["code"] == "method_not_allowed"
+
+
+def test_a_fault_of_ours_is_answered_like_every_other_error(bare, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("a secret of ours")
+
+    monkeypatch.setattr(bare.services.board, "jobs", broken)
+    reply = bare.get("/v1/jobs", headers={"X-Request-ID": "r-500"})
+    assert (reply.status_code, reply.json()["code"]) == (500, "internal")
+    assert reply.json()["request_id"] == reply.headers["X-Request-ID"] == "r-500"
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    assert "secret" not in reply.text
+    assert bare.get("/livez").status_code == 200

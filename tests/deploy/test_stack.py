@@ -57,7 +57,8 @@ def test_the_first_start_ends_with_data_and_a_champion(stack):
 
 def test_secrets_are_not_printed_and_not_in_the_logs(stack):
     keys = json.loads((stack.settings.data_dir / "secrets.json").read_text())
-    files = [stack.output, *(stack.settings.data_dir / "logs").glob("*.log")]
+    data = stack.settings.data_dir
+    files = [stack.output, *(data / "logs").glob("*.log"), *(data / "airflow" / "logs").rglob("*.log")]
     assert not [(file.name, name) for file in files for name, key in keys.items() if key in file.read_text()]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 
 from ml.bundle import load_bundle
 from ml.errors import BundleDamaged
+
+DAMAGES = int(os.environ.get("BUNDLE_DAMAGES", "40"))
 
 
 @pytest.fixture
@@ -65,3 +69,47 @@ def test_a_missing_or_foreign_file_is_refused(copy):
 def test_no_manifest_is_refused(tmp_path):
     with pytest.raises(BundleDamaged, match="manifest"):
         load_bundle(tmp_path)
+
+
+def damaged(folder, draw):
+    """One damage of any kind; what was done, for the message of a failure."""
+    files = sorted(path for path in folder.iterdir())
+    path, other = draw.sample(files, 2)
+    data = path.read_bytes()
+    match draw.choice(("bit", "cut", "longer", "swapped", "zeros", "missing", "extra")):
+        case "bit":
+            position = draw.randrange(len(data))
+            path.write_bytes(data[:position] + bytes([data[position] ^ 1 << draw.randrange(8)]) + data[position + 1 :])
+            return f"a bit of {path.name} at {position}"
+        case "cut":
+            path.write_bytes(data[: draw.randrange(len(data))])
+        case "longer":
+            path.write_bytes(data + draw.randbytes(draw.randrange(1, 100)))
+        case "swapped":
+            path.write_bytes(other.read_bytes())
+            other.write_bytes(data)
+        case "zeros":
+            position = draw.randrange(len(data))
+            path.write_bytes(data[:position] + b"\0" * (len(data) - position))
+        case "missing":
+            path.unlink()
+        case "extra":
+            (folder / "model.pkl").write_bytes(b"\x80\x04.")
+    return path.name
+
+
+def test_no_damage_is_loaded(bundle_folder, tmp_path):
+    """Forty here; ``BUNDLE_DAMAGES=250`` for more. The fingerprint of the manifest is what the audit keeps."""
+    good, draw, loaded = load_bundle(bundle_folder).fingerprint, random.Random(3), []
+    for number in range(DAMAGES):
+        folder = tmp_path / str(number)
+        shutil.copytree(bundle_folder, folder)
+        done = damaged(folder, draw)
+        try:
+            if load_bundle(folder).fingerprint == good:
+                loaded.append(done)
+        except BundleDamaged:
+            pass
+        shutil.rmtree(folder)
+    print(f"{DAMAGES} damages, {len(loaded)} loaded")
+    assert loaded == []

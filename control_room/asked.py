@@ -12,7 +12,6 @@ from control_room.clients.mlflow import ExperimentRun
 from control_room.live import Seen
 from control_room.session import ask_airflow, ask_api, ask_mlflow
 from ml.records import (
-    USER_ROLES,
     WHAT_IF,
     Accuracy,
     Advice,
@@ -25,7 +24,6 @@ from ml.records import (
     Health,
     Job,
     Limits,
-    Me,
     ModelInfo,
     ModelReport,
     Pipeline,
@@ -38,7 +36,6 @@ from ml.records import (
     Scenario,
     Snapshot,
     Upload,
-    UserRole,
 )
 
 
@@ -118,16 +115,6 @@ def promotions() -> Seen[tuple[Promotion, ...]]:
 
 def champions(limit: int) -> Seen[ChampionsPage]:
     return ask_api(("champions", limit), lambda api: api.champions(limit=limit), seconds=15)
-
-
-def me() -> Seen[Me]:
-    return ask_api("me", lambda api: api.me(), seconds=30)
-
-
-def may(role: UserRole) -> bool:
-    """Whether the caller may do what a role may, as far as is known; the API decides it again."""
-    caller = me().value
-    return caller is not None and USER_ROLES.index(caller.role) >= USER_ROLES.index(role)
 
 
 def keys() -> Seen[tuple[ApiKey, ...]]:

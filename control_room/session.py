@@ -10,6 +10,7 @@ import streamlit as st
 
 from control_room import i18n
 from control_room.live import LastGood, Seen
+from ml.records import USER_ROLES, Me, UserRole
 from ml.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -70,6 +71,17 @@ def ask_airflow(question: Hashable, call: Callable[[AirflowClient], T], seconds:
 def ask_mlflow(question: Hashable, call: Callable[[MlflowClient], T], seconds: float = 30.0) -> Seen[T]:
     mlflow = services().mlflow
     return last_good().ask("mlflow", question, lambda: call(mlflow), seconds)
+
+
+def me() -> Seen[Me]:
+    """Who the API takes the reader for."""
+    return ask_api("me", lambda api: api.me(), seconds=30.0)
+
+
+def may(role: UserRole) -> bool:
+    """Whether the reader may do what a role may, as far as is known; the API decides it again."""
+    person = me().value
+    return person is not None and USER_ROLES.index(person.role) >= USER_ROLES.index(role)
 
 
 def forget(service: str | None = None, *topics: str) -> None:

@@ -41,13 +41,13 @@ AUDIT_ROWS = 1000
 
 
 def lead() -> None:
-    me = asked.me()
+    me = session.me()
     if me.value is None or me.stale:
         text = gettext("The API does not answer, so no program can call it now.")
         parts.lead(gettext("API & access"), text, "bad")
         return
     url = f"`{session.services().api.url}`"  # as code: written out it would become a link to nothing
-    if not asked.may("admin"):
+    if not session.may("admin"):
         text = gettext("The API answers at {url}; this console calls it as “{name}” with the role {role}.")
         role = words.word(words.USER_ROLE_NAMES, me.value.role)
         parts.lead(gettext("API & access"), text.format(url=url, name=parts.plain(me.value.name), role=role), "good")
@@ -121,8 +121,8 @@ def keys() -> None:
     """The keys, for those who may see them; the roles for everybody."""
     parts.section(gettext("Keys and roles"), gettext("Each role may also do what those before it may."))
     _roles()
-    if not asked.may("admin"):
-        if asked.me().value is not None:
+    if not session.may("admin"):
+        if session.me().value is not None:
             st.caption(gettext("Keys are made and revoked by an administrator."))
         return
     seen = asked.keys()

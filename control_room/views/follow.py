@@ -76,7 +76,7 @@ def _draw(seen: Seen[Run]) -> None:
             if task.state in ("failed", "up_for_retry"):
                 _log(run, task)
         parts.source(seen, "Airflow")
-        if run.active and asked.may(MAY_CANCEL.get(run.dag_id, "analyst")):
+        if run.active and session.may(MAY_CANCEL.get(run.dag_id, "analyst")):
             _cancel(run)
 
 

@@ -90,7 +90,7 @@ def _switch(pipeline: Pipeline) -> None:
     if pipeline.paused:
         st.warning(gettext("Paused: a run that is started waits until it is unpaused."), icon=":material/pause_circle:")
     needed = "planner" if pipeline.dag_id == ETL_DAG else "analyst"
-    if not asked.may(needed):  # type: ignore[arg-type]
+    if not session.may(needed):  # type: ignore[arg-type]
         return
     label = gettext("Unpause {name}") if pipeline.paused else gettext("Pause {name}")
     icon = ":material/play_circle:" if pipeline.paused else ":material/pause_circle:"

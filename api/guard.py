@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import auth
 from api.errors import problem
 from api.rates import Rates
+from ml.accounts import session_id_of
 from ml.errors import ServiceDown, TooMany, Unauthorized
 from ml.settings import Settings
 
@@ -100,7 +101,8 @@ class Guard:
         if scope["path"] in auth.OPEN_PATHS:
             return auth.NOBODY
         if sent:
-            return await scope["app"].state.services.keyring.caller(sent)
+            services = scope["app"].state.services
+            return await (services.sessions if session_id_of(sent) else services.keyring).caller(sent)
         return None if self.token else auth.THIS_MACHINE
 
 

@@ -15,8 +15,10 @@ from api.guard import Guard
 from api.idempotency import IdempotencyKeys
 from api.openapi import document
 from api.routes import (
+    accounts,
     accuracy,
     advice,
+    audit,
     compat,
     data,
     data_health,
@@ -57,6 +59,8 @@ ROUTERS = (
     data_health,
     judgements,
     keys,
+    accounts,
+    audit,
     limits,
     webhooks,
     compat,
@@ -70,6 +74,12 @@ BODIES: list[type[BaseModel]] = [
     judgements.ActualRows,
     NewJudgement,
     ScenarioPlan,
+    accounts.AccountRequest,
+    accounts.AccountChange,
+    accounts.PasswordReset,
+    accounts.PasswordChange,
+    accounts.SignIn,
+    accounts.Vouched,
 ]
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 import secrets
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.auth import needs
@@ -45,9 +45,9 @@ class Runs(BaseModel):
     summary="Process the accepted uploads",
     **json_body(RunRequest, required=False),
 )
-def etl(services: ServicesDep, response: Response, asked: RunBody) -> Run:
+def etl(request: Request, services: ServicesDep, response: Response, asked: RunBody) -> Run:
     """Starts process_etl_sales_data; 409 when it is running or paused."""
-    return _started(services, ETL_DAG, asked, response)
+    return _started(request, services, ETL_DAG, asked, response)
 
 
 @router.post(
@@ -57,9 +57,9 @@ def etl(services: ServicesDep, response: Response, asked: RunBody) -> Run:
     summary="Train and judge a model",
     **json_body(RunRequest, required=False),
 )
-def retrain(services: ServicesDep, response: Response, asked: RunBody) -> Run:
+def retrain(request: Request, services: ServicesDep, response: Response, asked: RunBody) -> Run:
     """Starts retrain_sales_model; 409 when it is running or paused."""
-    return _started(services, RETRAIN_DAG, asked, response)
+    return _started(request, services, RETRAIN_DAG, asked, response)
 
 
 @router.get("/runs/{dag_id}", dependencies=needs("viewer"), summary="The latest runs of a DAG, newest first")
@@ -97,8 +97,9 @@ def _progress(lake: Lake, run: Run) -> Progress | None:
     return told if told.step == running else None
 
 
-def _started(services: Services, dag_id: str, asked: RunRequest, response: Response) -> Run:
+def _started(request: Request, services: Services, dag_id: str, asked: RunRequest, response: Response) -> Run:
     started = services.airflow.trigger(dag_id, new_run_id(), asked.conf)
+    services.audit.note(request.scope["caller"].name, "run.started", started.run_id, dag=dag_id)
     response.headers["Location"] = f"/v1/runs/{dag_id}/{started.run_id}"
     return started
 

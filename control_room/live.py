@@ -40,8 +40,11 @@ class LastGood:
         self._seen: OrderedDict[Hashable, tuple[float, Seen[Any]]] = OrderedDict()
         self._resting: dict[str, tuple[float, ServiceDown]] = {}
 
-    def ask(self, service: str, question: Hashable, call: Callable[[], T], seconds: float = 5.0) -> Seen[T]:
-        key = (service, question)
+    def ask(
+        self, service: str, question: Hashable, call: Callable[[], T], seconds: float = 5.0, whose: str = ""
+    ) -> Seen[T]:
+        """``whose``: who may be shown the same answer; others ask for themselves, and fall back on nothing of it."""
+        key = (service, question, whose)
         with self._lock:
             known = self._seen.get(key)
             resting = self._resting.get(service)
@@ -86,6 +89,6 @@ def _fallen_back(known: tuple[float, Seen[Any]] | None, problem: ControlRoomErro
 
 
 def _about(key: Any, service: str | None, topics: tuple[str, ...]) -> bool:
-    name, question = key
+    name, question, _whose = key
     topic = question[0] if isinstance(question, tuple) else question
     return service in (None, name) and (not topics or topic in topics)

@@ -88,7 +88,7 @@ def empty(reason: str, page: str | None = None, label: str | None = None) -> Non
     """Why there is nothing here, and the one next step."""
     with st.container(border=True):
         st.markdown(f":material/inbox: {reason}")
-        if page and label:
+        if page and label and session.may_act(page):
             st.page_link(page, label=label, icon=":material/arrow_forward:")
 
 

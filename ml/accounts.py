@@ -295,7 +295,7 @@ class Accounts:
                 return number
             connection.execute(failures.delete().where(failures.c.failure_id == number))
             _note_burst(connection, now, name, address)
-        raise TooManySignIns(max(1, round(waits.total_seconds())))
+        raise TooManySignIns(retry_after=max(1, round(waits.total_seconds())))
 
     # ---------------------------------------------------------------- sessions
 

@@ -129,8 +129,8 @@ class TooManySignIns(ControlRoomError):
 
     code, status, title = "too_many_sign_ins", 429, "Too many attempts to sign in"
 
-    def __init__(self, retry_after: int | str = 60) -> None:
-        super().__init__(f"Too many attempts to sign in: wait {retry_after} s.", retry_after=retry_after)
+    def __init__(self, message: str = "", retry_after: int = 60) -> None:
+        super().__init__(message or f"Too many attempts to sign in: wait {retry_after} s.", retry_after=retry_after)
 
 
 class Forbidden(ControlRoomError):

@@ -113,6 +113,8 @@ def _champion_choice() -> str:
 
 def form() -> None:
     """The DAG's own parameters; start is offered only when a run can start now."""
+    if not session.may("analyst"):
+        return
     parts.section(gettext("Settings of the run"))
     blocked = _blocked(RETRAIN_DAG)
     with st.form("retrain"):
@@ -280,6 +282,8 @@ def _outcome(ended: Run) -> None:
 
 
 def etl_by_hand() -> None:
+    if not session.may("planner"):
+        return
     run_id = st.query_params.get("etl")
     active = follow.active(ETL_DAG)
     with st.expander(

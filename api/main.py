@@ -68,6 +68,7 @@ ROUTERS = (
 BODIES: list[type[BaseModel]] = [
     models.Change,
     runs.RunRequest,
+    runs.Paused,
     uploads.Reading,
     keys.KeyRequest,
     webhooks.WebhookRequest,

@@ -13,10 +13,12 @@ from control_room.live import Seen
 from control_room.session import ask_airflow, ask_api, ask_mlflow
 from ml.records import (
     WHAT_IF,
+    Account,
     Accuracy,
     Advice,
     Answer,
     ApiKey,
+    AuditPage,
     ChampionsPage,
     DataHealth,
     ForecastReply,
@@ -119,6 +121,19 @@ def champions(limit: int) -> Seen[ChampionsPage]:
 
 def keys() -> Seen[tuple[ApiKey, ...]]:
     return ask_api("keys", lambda api: api.keys(), seconds=10)
+
+
+def accounts() -> Seen[tuple[Account, ...]]:
+    return ask_api("accounts", lambda api: api.accounts(), seconds=10)
+
+
+def audit(filters: Mapping[str, Any], cursor: str | None, limit: int) -> Seen[AuditPage]:
+    question = ("audit", tuple(sorted((name, str(value)) for name, value in filters.items())), cursor, limit)
+    return ask_api(question, lambda api: api.audit(filters, cursor, limit), seconds=5)
+
+
+def audit_words() -> Seen[tuple[tuple[str, ...], tuple[str, ...]]]:
+    return ask_api(("audit", "words"), lambda api: api.audit_words(), seconds=30)
 
 
 def jobs() -> Seen[tuple[Job, ...]]:

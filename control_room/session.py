@@ -27,7 +27,7 @@ TOKEN_KEY = "session-token"  # of people of an identity provider; others have a 
 NEEDED: dict[str, UserRole] = {"predict": "planner"}
 # What pages are linked to for, where it takes more than reading.
 ACTING: dict[str, UserRole] = {"upload": "planner", "predict": "planner", "retrain": "analyst"}
-KNOWN_SECONDS = 10.0  # so long a role that was changed elsewhere is shown as it was; the API refuses by the new one
+KNOWN_SECONDS = 5.0  # so long a role that was changed elsewhere is shown as it was; the API refuses by the new one
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ from ml.records import (
     NewJudgement,
     NewSession,
     NewWebhook,
+    Pipeline,
     PredictionInput,
     Promotion,
     Purpose,
@@ -252,12 +253,27 @@ class ApiClient:
 
     # ---------------------------------------------------------------- runs and models
 
-    def etl(self, conf: dict[str, Any]) -> Run:
-        """Start process_etl_sales_data; raises Conflict when it is running or paused."""
-        return _record(Run, self._json("POST", "/v1/etl", json={"conf": conf}, seconds=30))
+    def etl(self, conf: dict[str, Any], once: str = "") -> Run:
+        """Start process_etl_sales_data; raises Conflict when it is running or paused.
 
-    def retrain(self, conf: dict[str, Any]) -> Run:
-        return _record(Run, self._json("POST", "/v1/retrain", json={"conf": conf}, seconds=30))
+        Asked again with the same ``once``, because the answer was lost, the same run is answered.
+        """
+        return self._start("/v1/etl", conf, once)
+
+    def retrain(self, conf: dict[str, Any], once: str = "") -> Run:
+        return self._start("/v1/retrain", conf, once)
+
+    def _start(self, path: str, conf: dict[str, Any], once: str) -> Run:
+        headers = {"Idempotency-Key": once} if once else {}
+        return _record(Run, self._json("POST", path, json={"conf": conf}, headers=headers, seconds=30))
+
+    def cancel_run(self, dag_id: str, run_id: str) -> Run:
+        return _record(Run, self._json("DELETE", f"/v1/runs/{_part(dag_id)}/{_part(run_id)}", seconds=30))
+
+    def pause(self, dag_id: str, paused: bool) -> Pipeline:
+        """Or let it go on."""
+        path = f"/v1/pipelines/{_part(dag_id)}/paused"
+        return _record(Pipeline, self._json("PUT", path, json={"paused": paused}, seconds=30))
 
     def runs(self, dag_id: str) -> tuple[Run, ...]:
         return _list(Run, self._json("GET", f"/v1/runs/{_part(dag_id)}"), "items")

@@ -23,7 +23,7 @@ RIGHTS = {
     "planner": N_("uploads files, starts the ETL, predicts, keeps scenarios"),
     "analyst": N_("starts a retraining"),
     "manager": N_("promotes a model and rolls back"),
-    "admin": N_("makes and revokes keys"),
+    "admin": N_("makes and revokes keys and accounts, reads the audit"),
 }
 LIMITS = {
     "requests_per_minute": (N_("Requests of one key per minute"), ""),
@@ -48,7 +48,7 @@ def lead() -> None:
         return
     url = f"`{session.services().api.url}`"  # as code: written out it would become a link to nothing
     if not session.may("admin"):
-        text = gettext("The API answers at {url}; this console calls it as “{name}” with the role {role}.")
+        text = gettext("The API answers at {url}; it knows you as “{name}” with the role {role}.")
         role = words.word(words.USER_ROLE_NAMES, me.value.role)
         parts.lead(gettext("API & access"), text.format(url=url, name=parts.plain(me.value.name), role=role), "good")
         return

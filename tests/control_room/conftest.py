@@ -534,12 +534,33 @@ class FakeApi:
         self.world.asked("api", f"template {format}")
         return b"date,sales"
 
-    def etl(self, conf: dict[str, Any]) -> r.Run:
-        self.world.asked("api", "etl")
+    def etl(self, conf: dict[str, Any], once: str = "") -> r.Run:
         steps = ("collect", "validate", "clean", "split", "check", "publish", "tidy")
-        started = run(r.ETL_DAG, "etl-2", "running", MINUTE, steps)
-        self.world.runs[r.ETL_DAG].insert(0, started)
+        return self._started(r.ETL_DAG, conf, steps)
+
+    def retrain(self, conf: dict[str, Any], once: str = "") -> r.Run:
+        return self._started(r.RETRAIN_DAG, conf, RETRAIN_TASKS)
+
+    def _started(self, dag_id: str, conf: dict[str, Any], steps: tuple[str, ...]) -> r.Run:
+        self.world.asked("api", f"start {dag_id} {conf}")
+        for other in self.world.runs.get(dag_id, []):
+            if other.active:
+                raise Conflict(f"{dag_id} is already running as {other.run_id}.")
+        started = run(dag_id, f"{dag_id}-next", "running", MINUTE, steps)
+        self.world.runs.setdefault(dag_id, []).insert(0, started)
         return started
+
+    def cancel_run(self, dag_id: str, run_id: str) -> r.Run:
+        self.world.asked("api", f"cancel {run_id}")
+        found = next(item for item in self.world.runs[dag_id] if item.run_id == run_id)
+        ended = found.model_copy(update={"state": "failed", "ended_at": dt.datetime.now(dt.UTC)})
+        self.world.runs[dag_id] = [ended if item.run_id == run_id else item for item in self.world.runs[dag_id]]
+        return ended
+
+    def pause(self, dag_id: str, paused: bool) -> r.Pipeline:
+        self.world.asked("api", f"pause {dag_id} {paused}")
+        self.world.paused = paused
+        return r.Pipeline(dag_id=dag_id, paused=paused)
 
     def run(self, dag_id: str, run_id: str) -> r.Run:
         self.world.asked("api", f"run {run_id}")
@@ -663,15 +684,6 @@ class FakeAirflow:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def start(self, dag_id: str, conf: dict[str, Any], run_id: str) -> r.Run:
-        self.world.asked("airflow", f"start {dag_id} {conf}")
-        for other in self.world.runs.get(dag_id, []):
-            if other.active:
-                raise Conflict(f"{dag_id} is already running as {other.run_id}.", run_id=other.run_id)
-        started = run(dag_id, run_id, "running", MINUTE, RETRAIN_TASKS)
-        self.world.runs.setdefault(dag_id, []).insert(0, started)
-        return started
-
     def run(self, dag_id: str, run_id: str) -> r.Run:
         self.world.asked("airflow", f"run {run_id}")
         found = next((item for item in self.world.runs.get(dag_id, []) if item.run_id == run_id), None)
@@ -683,13 +695,6 @@ class FakeAirflow:
         self.world.asked("airflow", f"runs {dag_id}")
         return tuple(self.world.runs.get(dag_id, []))
 
-    def cancel(self, dag_id: str, run_id: str) -> r.Run:
-        self.world.asked("airflow", "cancel")
-        found = self.run(dag_id, run_id)
-        ended = found.model_copy(update={"state": "failed", "ended_at": dt.datetime.now(dt.UTC)})
-        self.world.runs[dag_id] = [ended if item.run_id == run_id else item for item in self.world.runs[dag_id]]
-        return ended
-
     def paused(self, dag_id: str) -> bool:
         self.world.asked("airflow", f"paused {dag_id}")
         return self.world.paused
@@ -697,16 +702,6 @@ class FakeAirflow:
     def pipeline(self, dag_id: str) -> r.Pipeline:
         self.world.asked("airflow", f"pipeline {dag_id}")
         return r.Pipeline(dag_id=dag_id, paused=self.world.paused, schedule="30 3 * * *", next_run_at=NOW + DAY)
-
-    def pause(self, dag_id: str) -> bool:
-        self.world.asked("airflow", f"pause {dag_id}")
-        self.world.paused = True
-        return True
-
-    def unpause(self, dag_id: str) -> bool:
-        self.world.asked("airflow", "unpause")
-        self.world.paused = False
-        return True
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
         self.world.asked("airflow", "log")

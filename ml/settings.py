@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ml.errors import SettingsError
 
 PREFIX = "CONTROL_ROOM_"
+ROLES = "(viewer|planner|analyst|manager|admin)"
 CRON = r"\S+ \S+ \S+ \S+ \S+"  # Airflow itself says what is wrong within the five fields
 
 
@@ -67,7 +68,7 @@ class Settings(BaseModel):
     oidc_role_claim: str = Field("roles", description="Claim that holds a person's role or groups.")
     oidc_roles: str = Field(
         "",
-        pattern=r"^([^=,]+=(viewer|planner|analyst|manager|admin)(,[^=,]+=(viewer|planner|analyst|manager|admin))*)?$",
+        pattern=rf"^([^,]+={ROLES}(,[^,]+={ROLES})*)?$",
         description="What the claim's values mean, as `sales-admins=admin,buyers=planner`; the highest counts. Empty: "
         "they are roles.",
     )

@@ -35,7 +35,8 @@ CHART_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "la
 
 def plain(text: object) -> str:
     """Text from outside, so that no character of it is taken for markdown, math, an icon or a link."""
-    return MARKDOWN.sub(r"\\\1", str(text)).replace("\n", " ")
+    # a word joiner, which nobody sees: an address would become a link, escaped or not
+    return MARKDOWN.sub(r"\\\1", str(text)).replace("\n", " ").replace("@", "\u2060@")
 
 
 # ---------------------------------------------------------------- opening, state, age

@@ -72,7 +72,7 @@ class SigningIn:
             if not name.strip() or not password:
                 return _page(request, _box("bad", gettext("Enter your name and your password.")), name, 422)
             try:
-                address = request.client.host if request.client else ""
+                address = request.client.host[:64] if request.client else ""
                 opened = await run_in_threadpool(self._console.sign_in, name.strip(), password, address)
             except ControlRoomError as error:
                 return _page(request, _problem(error), name, error.status)

@@ -149,7 +149,7 @@ def test_who_the_provider_names_comes_in_with_the_role_of_the_claim(served, prov
     assert api.audit({"actor": "lola@shop.example"}).items[0].action == "session.closed"
     api.change_account(account.account_id, disabled=True)
     come(page, url)
-    page.get_by_text("This account is disabled").wait_for()
+    page.get_by_text("Your account is disabled here").wait_for()
 
 
 def test_who_has_no_role_is_refused(served, provider, page):

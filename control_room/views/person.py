@@ -8,7 +8,7 @@ import streamlit as st
 
 from control_room import oidc, parts, session, words
 from control_room.i18n import gettext, reader
-from ml.errors import ControlRoomError, Forbidden, Unauthorized
+from ml.errors import Conflict, ControlRoomError, Forbidden, SignInFailed, Unauthorized
 from ml.settings import Settings
 
 
@@ -92,8 +92,12 @@ def _vouched(settings: Settings) -> ControlRoomError | None:
     try:
         api, address = session.console().api, st.context.ip_address or ""
         opened = api.sign_in_as(str(claims["iss"]), str(claims["sub"]), oidc.name_of(claims), role, address)
+    except SignInFailed:
+        return Forbidden(gettext("Your account is disabled here: ask an administrator."))
+    except Conflict:
+        return Forbidden(gettext("Another account has your name: ask an administrator."))
     except ControlRoomError as error:
-        return Forbidden(str(error)) if error.status < 500 else error
+        return error
     st.session_state[session.TOKEN_KEY] = opened.token
     return None
 

@@ -51,7 +51,12 @@ def lead() -> None:
     elif snapshot.problem is not None and snapshot.problem.status >= 500:
         sentence, tone = gettext("It cannot be said now which data is in use."), "bad"
     else:
-        sentence, tone = gettext("There is no sales data yet: load a file to begin."), "attention"
+        may = session.may("planner")
+        begin, nothing = (
+            gettext("There is no sales data yet: load a file to begin."),
+            gettext("There is no sales data yet."),
+        )
+        sentence, tone = begin if may else nothing, "attention"
     parts.lead(gettext("Upload"), sentence, tone, _waiting_sentence(len(waiting), len(accepted)), stale=snapshot.stale)
 
 

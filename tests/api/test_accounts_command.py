@@ -71,9 +71,10 @@ def test_typed_twice(run, store, monkeypatch, capsys):
     assert "two different passwords" in capsys.readouterr().err
 
 
-def test_in_local_mode_the_database_is_that_of_the_embedded_server(tmp_path):
+def test_in_local_mode_the_database_is_that_of_the_embedded_server(postgres, tmp_path, monkeypatch):
     with pytest.raises(SettingsError, match="start the product first"):
         accounts.database_of(Settings(data_dir=tmp_path))
     keys = load_keys(tmp_path)
+    monkeypatch.setattr("deploy.postgres.find_place", lambda data, say: postgres.place)
     url = accounts.database_of(Settings(data_dir=tmp_path, postgres_port=5999))
     assert url == f"postgresql+psycopg2://app:{keys.app}@127.0.0.1:5999/app"

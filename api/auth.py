@@ -23,11 +23,19 @@ LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 @dataclass(frozen=True)
 class Caller:
-    """Who a request comes from. ``key_id``: of a key from the database."""
+    """Who a request comes from. ``key_id``: of a key from the database; the other two: of a person's session."""
 
     name: str
     role: UserRole
     key_id: str | None = None
+    account_id: str | None = None
+    session_id: str | None = None
+
+    def named(self, claimed: str | None) -> str:
+        """Who stands in an audit: a person as themselves, a key's program with whom it says it acts for."""
+        if self.account_id is not None or not claimed:
+            return self.name
+        return f"{claimed} (key {self.name})" if self.key_id else claimed
 
 
 CONSOLE = Caller("console", "admin")  # CONTROL_ROOM_API_TOKEN
@@ -53,9 +61,21 @@ def needs(role: UserRole) -> list[Any]:
     async def check(request: Request) -> None:
         caller: Caller = request.scope["caller"]
         if not allows(caller.role, role):
-            raise Forbidden(f"This takes the role {role}; this key has the role {caller.role}.")
+            whose = "you have" if caller.account_id else "this key has"
+            raise Forbidden(f"This takes the role {role}; {whose} the role {caller.role}.")
 
     check.needed = role  # type: ignore[attr-defined]
+    return [Depends(check)]
+
+
+def console_only() -> list[Any]:
+    """What a route declares that only the console's own key opens: it vouches for who signs in."""
+
+    async def check(request: Request) -> None:
+        if request.scope["caller"] is not CONSOLE:
+            raise Forbidden("Only the console may do this, with the key of CONTROL_ROOM_API_TOKEN.")
+
+    check.needed = "console"  # type: ignore[attr-defined]
     return [Depends(check)]
 
 

@@ -83,8 +83,15 @@ def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, ControlRoomError)
     if error.status >= 500:
         log.warning("%s: %s", error.code, error)
+    seconds = error.facts.get("retry_after")
     return _answer(
-        request, status=error.status, code=error.code, title=error.title, detail=str(error), errors=_rows(error)
+        request,
+        status=error.status,
+        code=error.code,
+        title=error.title,
+        detail=str(error),
+        errors=_rows(error),
+        headers={"Retry-After": str(seconds)} if seconds else None,
     )
 
 

@@ -21,6 +21,7 @@ PARAMETERS: dict[str, Any] = {
     "job_id": "c9f0f895fb98ab9159f51fd0297e236d",
     "scenario_id": "45c48cce2e2d7fbdea1afc51c7c6ad26",
     "key_id": "1a2b3c4d5e6f",
+    "account_id": "5e6f1a2b3c4d",
     "webhook_id": "6f5e4d3c2b1a",
     "event_id": "promotion-1",
     "dag_id": "retrain_sales_model",
@@ -51,6 +52,19 @@ BODIES: dict[str, Any] = {
     },
     "POST /v1/models/rollback": CHANGE,
     "POST /v1/models/{version}/promote": CHANGE,
+    "PATCH /v1/accounts/{account_id}": {"role": "analyst"},
+    "PUT /v1/accounts/{account_id}/password": {"password": "three words and more"},
+    "PUT /v1/me/password": {"present": "three words and more", "new": "quite another sentence"},
+    "POST /v1/sessions": {"name": "ana", "password": "three words and more", "address": "192.0.2.7"},
+    "POST /v1/sessions/identity": {
+        "issuer": "https://id.example",
+        "subject": "248289761001",
+        "name": "ana@shop.example",
+        "role": "planner",
+        "address": "192.0.2.7",
+    },
+    "PUT /v1/pipelines/process_etl_sales_data/paused": {"paused": True},
+    "PUT /v1/pipelines/retrain_sales_model/paused": {"paused": True},
 }
 _RUN: dict[str, Any] = {
     "dag_id": "retrain_sales_model",
@@ -71,6 +85,27 @@ _PROMOTION: dict[str, Any] = {
     **CHANGE,
     "decision": None,
 }
+_ETL_RUN = {**_RUN, "dag_id": "process_etl_sales_data"}
+_SESSION: dict[str, Any] = {
+    "token": "scs_0a1b2c3d4e5f_…",
+    "account": {
+        "account_id": "5e6f1a2b3c4d",
+        "name": "ana",
+        "kind": "local",
+        "role": "planner",
+        "created_at": "2026-01-04T10:42:12Z",
+        "created_by": "command line",
+        "changed_at": "2026-01-04T10:42:12Z",
+        "changed_by": "command line",
+        "disabled_at": None,
+        "last_sign_in_at": "2026-01-05T08:00:00Z",
+    },
+    "expires_at": "2026-01-05T20:00:00Z",
+}
+
+
+def _paused(dag_id: str) -> dict[str, Any]:
+    return {"dag_id": dag_id, "paused": True, "schedule": None, "next_run_at": None}
 
 
 def _json(status: str, answer: Any) -> dict[str, Any]:
@@ -78,13 +113,19 @@ def _json(status: str, answer: Any) -> dict[str, Any]:
 
 
 BY_HAND: dict[str, Any] = {
-    "POST /v1/etl": _json("202", {**_RUN, "dag_id": "process_etl_sales_data"}),
+    "POST /v1/etl": _json("202", _ETL_RUN),
     "POST /v1/retrain": _json("202", _RUN),
     "GET /v1/runs/{dag_id}": _json("200", {"items": [_RUN]}),
     "GET /v1/runs/{dag_id}/{run_id}": _json("200", _RUN),
     "POST /v1/models/{version}/promote": _json("200", _PROMOTION),
     "POST /v1/models/rollback": _json("200", {**_PROMOTION, "action": "rollback", "version": "7", "previous": "8"}),
-}  # what needs Airflow, or moves the champion
+    "DELETE /v1/runs/process_etl_sales_data/{run_id}": _json("200", {**_ETL_RUN, "state": "failed"}),
+    "DELETE /v1/runs/retrain_sales_model/{run_id}": _json("200", {**_RUN, "state": "failed"}),
+    "PUT /v1/pipelines/process_etl_sales_data/paused": _json("200", _paused("process_etl_sales_data")),
+    "PUT /v1/pipelines/retrain_sales_model/paused": _json("200", _paused("retrain_sales_model")),
+    "POST /v1/sessions": _json("201", _SESSION),
+    "POST /v1/sessions/identity": _json("201", _SESSION),
+}  # what needs Airflow or the console's key, or moves the champion
 ALIKE = {
     "DELETE /v1/jobs/{job_id}": "GET /v1/jobs/{job_id}",
     "POST /v1/uploads/{upload_id}/check": "GET /v1/uploads/{upload_id}",

@@ -16,6 +16,7 @@ from api import auth
 from api.errors import problem, unhandled
 from api.rates import Rates
 from ml import logs, tracing
+from ml.accounts import session_id_of
 from ml.errors import ServiceDown, TooMany, Unauthorized
 from ml.hosts import ANY, Hosts
 from ml.settings import Settings
@@ -114,7 +115,8 @@ class Guard:
         if scope["path"] in auth.OPEN_PATHS:
             return auth.NOBODY
         if sent:
-            return await scope["app"].state.services.keyring.caller(sent)
+            services = scope["app"].state.services
+            return await (services.sessions if session_id_of(sent) else services.keyring).caller(sent)
         return None if self.token else auth.THIS_MACHINE
 
 

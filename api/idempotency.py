@@ -22,7 +22,8 @@ from ml.idempotency import Claim, Idempotency, KeptAnswer
 
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 BY_CONTENT = frozenset({"/v1/uploads", "/v1/jobs"})  # large bodies: the same content is the same upload or job anyway
-SECRET = frozenset({"/v1/keys", "/v1/webhooks"})  # their answers hold what is kept nowhere
+# Their answers or questions hold what is kept nowhere, not even as a fast hash.
+SECRET = frozenset({"/v1/keys", "/v1/webhooks", "/v1/accounts", "/v1/sessions", "/v1/sessions/identity"})
 SHAPE = re.compile(r'"?([\x21\x23-\x7e]{1,255})"?')
 KEPT_HEADERS = ("content-type", "location", "content-disposition")
 CLEANED_EVERY = 3600.0  # seconds
@@ -52,8 +53,8 @@ class IdempotencyKeys:
         found = SHAPE.fullmatch(key)
         if found is None:
             raise InputError("Idempotency-Key is a text of 1 to 255 visible characters.", field="Idempotency-Key")
-        if scope["path"] in SECRET:
-            raise InputError("This answer holds a secret and is not kept: send no Idempotency-Key.")
+        if holds_secret(scope["path"]):
+            raise InputError("This holds a secret and is not kept: send no Idempotency-Key.")
         body = await read_body(Request(scope, receive), PREDICT_LIMIT)
         claim = Claim(_who(scope["caller"]), found[1], _fingerprint(scope, body))
         kept = Idempotency(scope["app"].state.services.store)
@@ -82,12 +83,16 @@ class IdempotencyKeys:
             asyncio.get_running_loop().run_in_executor(None, kept.forget_old)
 
 
+def holds_secret(path: str) -> bool:
+    return path in SECRET or path.endswith("/password")
+
+
 def _known(scope: Scope) -> bool:
     return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
 
 
 def _who(caller: Caller) -> str:
-    return caller.key_id or caller.name
+    return caller.key_id or caller.account_id or caller.name
 
 
 def _fingerprint(scope: Scope, body: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Who a key belongs to, asked of the database at most every few seconds, and while it is away of what was known."""
+"""Whose a key or a session is: asked of the database every few seconds at most, and while it is away what was known."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import datetime as dt
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
 from api.auth import Caller
-from ml.access import Keys, key_id_of, proves
+from ml.access import proves
 from ml.errors import ServiceDown
-from ml.records import ApiKey
+from ml.records import ApiKey, Session
 
 FRESH = 5.0  # seconds after which a key is looked up again: so long a revoked one may still pass
 AWAY = 600.0  # seconds that a known key goes on to pass while the database does not answer
@@ -22,20 +24,42 @@ MOST = 10_000  # ids that are remembered, unknown ones among them
 log = logging.getLogger("api")
 
 
+Known = ApiKey | Session
+
+
+class Book(Protocol):
+    """Where keys or sessions are kept."""
+
+    def id_of(self, secret: str, /) -> str | None: ...
+
+    def find(self, key_id: str, /) -> tuple[Known, str] | None: ...
+
+    def used(self, when: Mapping[str, dt.datetime]) -> None: ...
+
+
+Kept = TypeVar("Kept", bound=Book)
+
+
+def caller_of(known: Known) -> Caller:
+    if isinstance(known, Session):
+        return Caller(known.name, known.role, None, known.account_id, known.session_id)
+    return Caller(known.name, known.role, known.key_id)
+
+
 @dataclass(frozen=True)
 class _Seen:
     """``at``: when the database said so; ``asked``: when it was last asked, answer or not."""
 
-    key: ApiKey | None
+    key: Known | None
     sha256: str
     at: float
     asked: float
 
 
-class KeyRing:
-    """Remembers keys for a moment; safe to ask from many requests at once."""
+class KeyRing(Generic[Kept]):
+    """Remembers keys for a moment; safe to ask from many requests at once. A session is a key that ends by itself."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Kept) -> None:
         self.keys = keys
         self._seen: dict[str, _Seen] = {}
         self._used: dict[str, dt.datetime] = {}
@@ -50,7 +74,7 @@ class KeyRing:
         ServiceDown
             The database is away, and the key is not known from before.
         """
-        key_id = key_id_of(secret)
+        key_id = self.keys.id_of(secret)
         if key_id is None:
             return None
         seen = self._seen.get(key_id)
@@ -63,11 +87,15 @@ class KeyRing:
         if time.monotonic() - self._noted > NOTED_EVERY:
             self._noted = time.monotonic()
             asyncio.get_running_loop().run_in_executor(None, self.note)
-        return Caller(seen.key.name, seen.key.role, key_id)
+        return caller_of(seen.key)
 
     def forget(self, key_id: str) -> None:
         """Look this one up anew at its next use."""
         self._seen.pop(key_id, None)
+
+    def forget_all(self) -> None:
+        """Look every one up anew: an account has changed, and it may have several sessions."""
+        self._seen.clear()
 
     def note(self) -> None:
         """Write the last uses down; what cannot be written now is tried again with the next."""

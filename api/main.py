@@ -14,8 +14,10 @@ from api.guard import Guard
 from api.idempotency import IdempotencyKeys
 from api.openapi import document
 from api.routes import (
+    accounts,
     accuracy,
     advice,
+    audit,
     compat,
     data,
     data_health,
@@ -57,6 +59,8 @@ ROUTERS = (
     data_health,
     judgements,
     keys,
+    accounts,
+    audit,
     limits,
     webhooks,
     compat,
@@ -64,12 +68,19 @@ ROUTERS = (
 BODIES: list[type[BaseModel]] = [
     models.Change,
     runs.RunRequest,
+    runs.Paused,
     uploads.Reading,
     keys.KeyRequest,
     webhooks.WebhookRequest,
     judgements.ActualRows,
     NewJudgement,
     ScenarioPlan,
+    accounts.AccountRequest,
+    accounts.AccountChange,
+    accounts.PasswordReset,
+    accounts.PasswordChange,
+    accounts.SignIn,
+    accounts.Vouched,
 ]
 
 

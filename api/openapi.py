@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.examples import add_examples
-from api.idempotency import BY_CONTENT, CHANGING, SECRET
+from api.idempotency import BY_CONTENT, CHANGING, holds_secret
 from ml.records import Answer, ExplainedAnswer, ExplainReply, ForecastReply, ForecastRequest, RowError
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def document(app: FastAPI, models: list[type[BaseModel]]) -> dict[str, Any]:
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
             _describe_errors(operation["responses"])
-            if method.upper() in CHANGING and path not in BY_CONTENT | SECRET:
+            if method.upper() in CHANGING and path not in BY_CONTENT and not holds_secret(path):
                 operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
     add_examples(made)
     return made

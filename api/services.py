@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from api.scoring import Scorer
 from api.spool import Spool
 from api.telling import Teller
 from ml.access import Keys
+from ml.accounts import Accounts, Sessions
+from ml.audit import Audit
 from ml.errors import SettingsError
 from ml.jobboard import JobBoard
 from ml.lake import Lake, open_lake
@@ -49,6 +52,9 @@ class Services:
         self.spool = Spool(self.store, folder / "spool")
         self.scorer = Scorer(self.spool.log, self.metrics.predicted)
         self.keyring = KeyRing(Keys(self.store))
+        self.accounts = Accounts(self.store)
+        self.audit = Audit(self.store)
+        self.sessions = KeyRing(Sessions(self.store, dt.timedelta(minutes=settings.session_idle_minutes)))
         self.replayer = Replayer(self.champion, self.store, PublishedFolder(self.lake, folder / "replayed"))
         self.parts = Parts(
             {
@@ -98,4 +104,5 @@ class Services:
         self.scorer.stop()
         self.spool.stop()
         self.keyring.note()
+        self.sessions.note()
         self.store.close()

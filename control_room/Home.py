@@ -1,6 +1,6 @@
 """The frame of the console (look, language, navigation, service banner) and its first page, the status.
 
-Run with ``streamlit run control_room/Home.py``; the project must be installed.
+``control_room/server.py`` serves it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import streamlit as st
 
 from control_room import address, framed, session
 from control_room.i18n import LANGUAGES, N_, gettext
-from control_room.views import banner, status
+from control_room.views import banner, person, status
 
 HERE = Path(__file__).parent
 
@@ -70,16 +70,17 @@ def _browser_language() -> str:
     return spoken if spoken in LANGUAGES else "en"
 
 
-def navigation() -> st.Page:
-    pages = {
-        gettext(section): [
-            st.Page(HERE / "pages" / f"{name}.py", title=gettext(title), icon=icon, url_path=name)
-            for name, title, icon in found
-        ]
-        for section, found in PAGES.items()
-    }
+def navigation(inside: bool) -> st.Page:
+    """Every page has its address; shown are those that are of use to the reader, and none to who is outside."""
+    pages = {gettext(section): [_page(*each, inside) for each in found] for section, found in PAGES.items()}
     home = st.Page(status_page, title=gettext("Home"), icon=":material/space_dashboard:", default=True)
-    return st.navigation({"": [home], **pages})
+    return st.navigation({"": [home], **pages}, position="sidebar" if inside else "hidden")
+
+
+def _page(name: str, title: str, icon: str, inside: bool) -> st.Page:
+    shown = inside and session.may_open(name)
+    file = HERE / "pages" / f"{name}.py"
+    return st.Page(file, title=gettext(title), icon=icon, url_path=name, visibility="visible" if shown else "hidden")
 
 
 def main() -> None:
@@ -91,8 +92,13 @@ def main() -> None:
     language_switch()
     choose_file = gettext("Choose a file")
     st.html(f"<style>:root {{ --choose-file: '{choose_file}'; }}</style>")
-    page = navigation()
+    refused = person.refusal()
+    page = navigation(refused is None)
     framed.go_back()
+    if refused is not None:
+        person.outside(refused)
+        return
+    person.frame()
     banner.sidebar()
     if page.url_path:  # the status page says it itself
         banner.top()

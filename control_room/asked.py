@@ -12,12 +12,13 @@ from control_room.clients.mlflow import ExperimentRun
 from control_room.live import Seen
 from control_room.session import ask_airflow, ask_api, ask_mlflow
 from ml.records import (
-    USER_ROLES,
     WHAT_IF,
+    Account,
     Accuracy,
     Advice,
     Answer,
     ApiKey,
+    AuditPage,
     ChampionsPage,
     DataHealth,
     ForecastReply,
@@ -25,7 +26,6 @@ from ml.records import (
     Health,
     Job,
     Limits,
-    Me,
     ModelInfo,
     ModelReport,
     Pipeline,
@@ -38,7 +38,6 @@ from ml.records import (
     Scenario,
     Snapshot,
     Upload,
-    UserRole,
 )
 
 
@@ -120,18 +119,21 @@ def champions(limit: int) -> Seen[ChampionsPage]:
     return ask_api(("champions", limit), lambda api: api.champions(limit=limit), seconds=15)
 
 
-def me() -> Seen[Me]:
-    return ask_api("me", lambda api: api.me(), seconds=30)
-
-
-def may(role: UserRole) -> bool:
-    """Whether the caller may do what a role may, as far as is known; the API decides it again."""
-    caller = me().value
-    return caller is not None and USER_ROLES.index(caller.role) >= USER_ROLES.index(role)
-
-
 def keys() -> Seen[tuple[ApiKey, ...]]:
     return ask_api("keys", lambda api: api.keys(), seconds=10)
+
+
+def accounts() -> Seen[tuple[Account, ...]]:
+    return ask_api("accounts", lambda api: api.accounts(), seconds=10)
+
+
+def audit(filters: Mapping[str, Any], cursor: str | None, limit: int) -> Seen[AuditPage]:
+    question = ("audit", tuple(sorted((name, str(value)) for name, value in filters.items())), cursor, limit)
+    return ask_api(question, lambda api: api.audit(filters, cursor, limit), seconds=5)
+
+
+def audit_words() -> Seen[tuple[tuple[str, ...], tuple[str, ...]]]:
+    return ask_api(("audit", "words"), lambda api: api.audit_words(), seconds=30)
 
 
 def jobs() -> Seen[tuple[Job, ...]]:

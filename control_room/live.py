@@ -43,8 +43,11 @@ class LastGood:
         # A service, or one topic of it, that did not answer in time.
         self._resting: dict[str | tuple[str, Hashable], tuple[float, ServiceDown]] = {}
 
-    def ask(self, service: str, question: Hashable, call: Callable[[], T], seconds: float = 5.0) -> Seen[T]:
-        key = (service, question)
+    def ask(
+        self, service: str, question: Hashable, call: Callable[[], T], seconds: float = 5.0, whose: str = ""
+    ) -> Seen[T]:
+        """``whose``: who may be shown the same answer; others ask for themselves, and fall back on nothing of it."""
+        key = (service, question, whose)
         with self._lock:
             known = self._seen.get(key)
             resting = self._resting.get(service) or self._resting.get((service, _topic(question)))
@@ -107,5 +110,5 @@ def _fallen_back(known: tuple[float, Seen[Any]] | None, problem: ControlRoomErro
 
 
 def _about(key: Any, service: str | None, topics: tuple[str, ...]) -> bool:
-    name, question = key
+    name, question, _whose = key
     return service in (None, name) and (not topics or _topic(question) in topics)

@@ -36,7 +36,8 @@ CHART_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "la
 
 def plain(text: object) -> str:
     """Text from outside, so that no character of it is taken for markdown, math, an icon or a link."""
-    return MARKDOWN.sub(r"\\\1", str(text)).replace("\n", " ")
+    # a word joiner, which nobody sees: an address would become a link, escaped or not
+    return MARKDOWN.sub(r"\\\1", str(text)).replace("\n", " ").replace("@", "\u2060@")
 
 
 # ---------------------------------------------------------------- opening, state, age
@@ -89,7 +90,7 @@ def empty(reason: str, page: str | None = None, label: str | None = None) -> Non
     """Why there is nothing here, and the one next step."""
     with st.container(border=True):
         st.markdown(f":material/inbox: {reason}")
-        if page and label:
+        if page and label and session.may_act(page):
             st.page_link(page, label=label, icon=":material/arrow_forward:")
 
 

@@ -79,6 +79,14 @@ SENTENCES: dict[str, tuple[str, str]] = {
         N_("Your role does not allow this."),
         N_("Ask an administrator of the control room for a role that does."),
     ),
+    "sign_in_failed": (
+        N_("Name or password is not right."),
+        N_("Check both; an administrator can give the account a new password."),
+    ),
+    "too_many_sign_ins": (
+        N_("There were too many attempts to sign in."),
+        N_("Wait a quarter of an hour, or ask an administrator for a new password."),
+    ),
     "too_many": (
         N_("This key has sent more requests than it may."),
         N_("Wait a minute; how many are allowed is a setting (CONTROL_ROOM_RATE_LIMIT)."),

@@ -166,6 +166,35 @@ EXPLANATIONS = {
     "mixed": N_("Usual are {base} {unit}; what moves it: {drivers}."),
     "closed": N_("The shop is closed on such a day."),
 }
+ACCOUNT_STATES = {
+    "active": (":material/check_circle:", N_("may sign in"), "green"),
+    "disabled": (":material/block:", N_("disabled"), "gray"),
+}
+SIGN_IN_KINDS = {"local": N_("a password here"), "oidc": N_("the identity provider")}
+AUDIT_ACTIONS = {
+    "account.created": N_("account made"),
+    "account.role": N_("role changed"),
+    "account.disabled": N_("account disabled"),
+    "account.enabled": N_("account enabled"),
+    "account.password_reset": N_("new password given"),
+    "account.password_changed": N_("own password changed"),
+    "session.opened": N_("signed in"),
+    "session.closed": N_("signed out"),
+    "session.refused": N_("too many failed sign-ins"),
+    "key.created": N_("key made"),
+    "key.revoked": N_("key revoked"),
+    "webhook.created": N_("webhook made"),
+    "webhook.removed": N_("webhook removed"),
+    "run.started": N_("run started"),
+    "run.cancelled": N_("run cancelled"),
+    "pipeline.paused": N_("pipeline paused"),
+    "pipeline.unpaused": N_("pipeline unpaused"),
+    "upload.accepted": N_("upload accepted"),
+    "model.promote": N_("model promoted"),
+    "model.rollback": N_("model rolled back"),
+    "model.reject": N_("model rejected"),
+    "model.retire": N_("model's files given up"),
+}
 ACTIONS = {
     "promote": N_("promoted"),
     "rollback": N_("rolled back"),

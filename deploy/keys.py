@@ -38,6 +38,7 @@ class Keys(BaseModel):
     airflow_fernet: str = Field(default_factory=_fernet_key)
     airflow_api: str = Field(default_factory=_long_secret)
     airflow_jwt: str = Field(default_factory=_long_secret)
+    console: str = Field(default_factory=_long_secret)
 
 
 def load_keys(data: Path) -> Keys:

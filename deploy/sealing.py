@@ -11,7 +11,8 @@ import psycopg2
 from psycopg2 import sql
 
 AUDIT_SCHEMA = "audit"  # as in ml.store, which is too heavy for the runner to import; a test compares
-TABLES = ("promotions", "bundles")
+TABLES = ("promotions", "bundles", "audit_log")
+FUNCTIONS = ("promotions_are_final", "audit_is_final")
 # SECURITY DEFINER: whoever calls it, it acts as the superuser who made it, and does only this.
 _SEAL = """
 CREATE OR REPLACE FUNCTION {schema}.seal() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
@@ -26,10 +27,12 @@ BEGIN
       EXECUTE format('GRANT SELECT, INSERT ON {schema}.%I TO {role}', name);
     END IF;
   END LOOP;
-  IF to_regprocedure('public.promotions_are_final()') IS NOT NULL THEN
-    ALTER FUNCTION public.promotions_are_final() OWNER TO CURRENT_USER;
-    ALTER FUNCTION public.promotions_are_final() SET SCHEMA {schema};
-  END IF;
+  FOREACH name IN ARRAY {functions} LOOP
+    IF to_regprocedure('public.' || name || '()') IS NOT NULL THEN
+      EXECUTE format('ALTER FUNCTION public.%I() OWNER TO CURRENT_USER', name);
+      EXECUTE format('ALTER FUNCTION public.%I() SET SCHEMA {schema}', name);
+    END IF;
+  END LOOP;
 END $seal$
 """
 
@@ -46,6 +49,7 @@ def seal(connection: psycopg2.extensions.connection, database: str, role: str) -
         "role": sql.Identifier(role),
         "database": sql.Identifier(database),
         "tables": sql.Literal(list(TABLES)),
+        "functions": sql.Literal(list(FUNCTIONS)),
     }
     statements = (
         "ALTER DATABASE {database} OWNER TO CURRENT_USER",

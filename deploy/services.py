@@ -68,6 +68,12 @@ class Installation:
         return self.settings.airflow_password or self.keys.airflow_admin
 
     @property
+    def api_token(self) -> str:
+        """Where people sign in the API must know the console from others on this machine, so there is always one."""
+        made = "" if self.settings.sign_in == "none" else self.keys.console
+        return self.settings.api_token or made
+
+    @property
     def password_file(self) -> Path:
         return self.data / "airflow" / "passwords.json"
 
@@ -119,6 +125,7 @@ class Installation:
                 "database_url": self.databases.url("app"),
                 "lake": self.settings.lake_url,
                 "airflow_password": self.airflow_password,
+                "api_token": self.api_token,
                 "api_url": self.settings.api,
                 "mlflow_url": self.settings.mlflow,
                 "airflow_url": self.settings.airflow,
@@ -219,7 +226,7 @@ class Installation:
             "browser.gatherUsageStats": "false",
         }
         flags = tuple(f"--{name}={value}" for name, value in options.items())
-        command = (str(BIN / "streamlit"), "run", "control_room/served.py", *flags)
+        command = (str(BIN / "streamlit"), "run", "control_room/server.py", *flags)
         ready = probes.answers(f"http://{HOST}:{self.settings.console_port}/_stcore/health")
         return Spec("console", command, self.environment(), ROOT, ready, shows="WARNING")
 

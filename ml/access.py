@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
+from ml import audit
 from ml.errors import Conflict, NotFound
 from ml.records import USER_ROLES, ApiKey, NewApiKey, UserRole
 from ml.store import Store, api_keys
@@ -36,10 +37,10 @@ def key_id_of(secret: str) -> str | None:
 
 def proves(secret: str, sha256: str) -> bool:
     """Whether this is the key with that hash, in constant time."""
-    return hmac.compare_digest(_hashed(secret), sha256)
+    return hmac.compare_digest(sha256_of(secret), sha256)
 
 
-def _hashed(secret: str) -> str:
+def sha256_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -55,7 +56,8 @@ class Keys:
         now = dt.datetime.now(dt.UTC)
         made = ApiKey(key_id=key_id, name=name, role=role, created_at=now, created_by=by, expires_at=expires_at)
         with self.store.begin() as connection:
-            connection.execute(api_keys.insert().values(**made.model_dump(), sha256=_hashed(secret)))
+            connection.execute(api_keys.insert().values(**made.model_dump(), sha256=sha256_of(secret)))
+            audit.add(connection, by, "key.created", name, key_id=key_id, role=role)
         return NewApiKey(secret=secret, key=made)
 
     def all(self) -> list[ApiKey]:
@@ -63,6 +65,9 @@ class Keys:
         query = sa.select(*SHOWN).order_by(api_keys.c.created_at.desc(), api_keys.c.key_id)
         with self.store.begin() as connection:
             return [ApiKey.model_validate(dict(row)) for row in connection.execute(query).mappings()]
+
+    def id_of(self, secret: str) -> str | None:
+        return key_id_of(secret)
 
     def find(self, key_id: str) -> tuple[ApiKey, str] | None:
         """A key and its hash."""
@@ -89,6 +94,8 @@ class Keys:
         change = api_keys.update().where(mine, api_keys.c.revoked_at.is_(None)).values(revoked_at=now, revoked_by=by)
         with self.store.begin() as connection:
             changed = connection.execute(change.returning(*SHOWN)).mappings().first()
+            if changed is not None:
+                audit.add(connection, by, "key.revoked", changed["name"], key_id=key_id)
             known = changed or connection.execute(sa.select(*SHOWN).where(mine)).mappings().first()
         if known is None:
             raise NotFound("There is no key of this id.", key_id=key_id)

@@ -118,6 +118,21 @@ class Unauthorized(ControlRoomError):
     code, status, title = "unauthorized", 401, "A valid API key is needed"
 
 
+class SignInFailed(ControlRoomError):
+    """Whether the account exists is not said."""
+
+    code, status, title = "sign_in_failed", 401, "Name or password is not right"
+
+
+class TooManySignIns(ControlRoomError):
+    """A name or an address has failed too often; ``retry_after`` in seconds."""
+
+    code, status, title = "too_many_sign_ins", 429, "Too many attempts to sign in"
+
+    def __init__(self, message: str = "", retry_after: int = 60) -> None:
+        super().__init__(message or f"Too many attempts to sign in: wait {retry_after} s.", retry_after=retry_after)
+
+
 class Forbidden(ControlRoomError):
     """The caller is known and may not do this."""
 

@@ -947,11 +947,79 @@ class Limits(Record):
 
 
 class Me(Record):
-    """Who the API takes the caller for; ``key_id`` is None for this machine and for the console's own key."""
+    """Who the API takes the caller for; ``key_id`` of a key, ``account_id`` of a person who has signed in.
+
+    Both are None for this machine and for the console's own key.
+    """
 
     name: str
     role: UserRole
     key_id: str | None = None
+    account_id: str | None = None
+
+
+# ---------------------------------------------------------------- people
+
+
+class Account(Record):
+    """A person. ``local``: with a password here; ``oidc``: name and role come from the identity provider."""
+
+    account_id: str
+    name: str
+    kind: Literal["local", "oidc"]
+    role: UserRole
+    created_at: dt.datetime
+    created_by: str
+    changed_at: dt.datetime
+    changed_by: str
+    disabled_at: dt.datetime | None = None
+    last_sign_in_at: dt.datetime | None = None
+
+
+class NewAccount(Record):
+    """An account that was made, or has a new password, just now. ``password``: one that was made for it, shown once."""
+
+    account: Account
+    password: str | None = None
+
+
+class NewSession(Record):
+    """What signing in gives. ``token`` is sent as a key is; it is kept nowhere."""
+
+    token: str
+    account: Account
+    expires_at: dt.datetime
+
+
+class Session(Record):
+    """A session as it is now, with what its account may do now. Without use it ends at ``idle_at``."""
+
+    session_id: str
+    account_id: str
+    name: str
+    role: UserRole
+    expires_at: dt.datetime
+    idle_at: dt.datetime
+    ended_at: dt.datetime | None = None
+
+    def valid(self, now: dt.datetime) -> bool:
+        return self.ended_at is None and now < min(self.expires_at, self.idle_at)
+
+
+class AuditEntry(Record):
+    """Who did what to what; ``action`` as ``account.created``, ``model.promote``."""
+
+    entry_id: str
+    at: dt.datetime
+    actor: str
+    action: str
+    subject: str
+    facts: dict[str, str] = Field(default_factory=dict)
+
+
+class AuditPage(Record):
+    items: tuple[AuditEntry, ...]
+    next_cursor: str | None = None
 
 
 # ---------------------------------------------------------------- what people judge

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ml.errors import SettingsError
 
 PREFIX = "CONTROL_ROOM_"
+ROLES = "(viewer|planner|analyst|manager|admin)"
 CRON = r"\S+ \S+ \S+ \S+ \S+"  # Airflow itself says what is wrong within the five fields
 
 
@@ -44,6 +45,36 @@ class Settings(BaseModel):
     airflow_user: str = Field("admin", description="Airflow user that starts the runs.")
     airflow_password: str = Field("", description="Password of that user; local mode makes one.")
     api_token: str = Field("", description="Key that every API call must send (X-API-Key or Bearer); empty: open.")
+    sign_in: Literal["none", "accounts", "oidc"] = Field(
+        "none",
+        description="Who may open the console: `none` everybody on this machine, as an administrator; `accounts` "
+        "people with a password here; `oidc` people of an identity provider. Server mode refuses `none`.",
+    )
+    session_hours: float = Field(12, gt=0, le=720, description="Hours after which a person has to sign in again.")
+    session_idle_minutes: int = Field(120, ge=5, description="Minutes without use after which a session ends.")
+    console_url: str = Field(
+        "",
+        pattern=r"^(https?://[^/\s]+)?$",
+        description="Address of the console as browsers see it, as `https://sales.example`; only this one is answered "
+        "then, and cookies are for https only. `oidc` needs it.",
+    )
+    oidc_metadata_url: str = Field(
+        "",
+        description="The identity provider's `…/.well-known/openid-configuration`; `…/oauth2callback` of the "
+        "console is to be registered there.",
+    )
+    oidc_client_id: str = Field("", description="The console's client id at the identity provider.")
+    oidc_client_secret: str = Field("", description="The console's secret at the identity provider.")
+    oidc_role_claim: str = Field("roles", description="Claim that holds a person's role or groups.")
+    oidc_roles: str = Field(
+        "",
+        pattern=rf"^([^,]+={ROLES}(,[^,]+={ROLES})*)?$",
+        description="What the claim's values mean, as `sales-admins=admin,buyers=planner`; the highest counts. Empty: "
+        "they are roles.",
+    )
+    oidc_unknown: Literal["refuse", "viewer"] = Field(
+        "refuse", description="Who has none of these values is refused, or reads as a viewer."
+    )
     rate_limit: int = Field(
         6000, ge=0, description="Requests per minute that a key made with `/v1/keys` may send; 0: no limit."
     )
@@ -154,9 +185,25 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def _refuse_insecure(settings: Settings) -> None:
+    if settings.sign_in == "oidc":
+        _refuse_missing(settings, "console_url", "oidc_metadata_url", "oidc_client_id", "oidc_client_secret")
     if settings.environment == "local":
         return
+    if settings.sign_in == "none":
+        raise SettingsError(
+            f"{variable('sign_in')} must be accounts or oidc in server mode: without it everybody who reaches the "
+            "console is an administrator.",
+            key="sign_in",
+        )
     for name in ("api_token", "airflow_password", "database_url"):
         value = getattr(settings, name)
         if not value or "change-me" in value:
             raise SettingsError(f"{variable(name)} must be set to a value of your own in server mode.", key=name)
+
+
+def _refuse_missing(settings: Settings, *names: str) -> None:
+    for name in names:
+        if not getattr(settings, name):
+            raise SettingsError(
+                f"{variable(name)} must be set where {variable('sign_in')} is {settings.sign_in}.", key=name
+            )

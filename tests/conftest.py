@@ -92,6 +92,18 @@ def running(
         leader.end(patience)
 
 
+@pytest.fixture(scope="session")
+def serving_process() -> Callable[..., Any]:
+    """:func:`running`, for tests that start servers of their own: ``with serving_process(command, settings, …)``."""
+
+    @contextmanager
+    def serve(command: list[str], settings: Mapping[str, str], url: str, log: Path) -> Iterator[int]:
+        with running(command, {**clean_environment(), **settings}, probes.answers(url), log, cwd=ROOT) as pid:
+            yield pid
+
+    return serve
+
+
 def clean_environment() -> dict[str, str]:
     """Ours without anybody's settings of the product."""
     foreign = (PREFIX, "AIRFLOW", "MLFLOW_", "STREAMLIT_", "AWS_", "PYTHONDONTWRITEBYTECODE")

@@ -46,7 +46,7 @@ class ApiKeys(BaseModel):
 @router.get("/me", summary="Who the API takes you for", dependencies=needs("viewer"))
 async def me(request: Request) -> Me:
     caller: Caller = request.scope["caller"]
-    return Me(name=caller.name, role=caller.role, key_id=caller.key_id)
+    return Me(name=caller.name, role=caller.role, key_id=caller.key_id, account_id=caller.account_id)
 
 
 @router.get("/keys", summary="The keys, newest first", dependencies=needs("admin"))

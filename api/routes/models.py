@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.auth import needs
@@ -23,7 +23,9 @@ class Change(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
-    actor: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+    actor: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)] | None = Field(
+        None, description="Whom a program acts for; who has signed in acts as themselves whatever stands here."
+    )
     expected: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")] | None = Field(
         None,
         description="The version that you saw as champion when you decided (null: there was none). When another is "
@@ -60,11 +62,12 @@ def model(registry: RegistryDep, version: Version) -> ModelReport:
 @router.post(
     "/models/rollback", dependencies=needs("manager"), summary="Go back to the champion before", **json_body(Change)
 )
-def rollback(services: ServicesDep, change: ChangeBody) -> Promotion:
+def rollback(request: Request, services: ServicesDep, change: ChangeBody) -> Promotion:
     """Undoes the promotion that made the present champion; 409 when there is none to undo."""
     seen = change.seen or (services.store.champion(),)  # before the target: what is undone is what was seen
     target = services.store.rollback_target()
-    return move_champion(services, target, action="rollback", actor=change.actor, reason=change.reason, expected=seen)
+    actor = request.scope["caller"].named(change.actor)
+    return move_champion(services, target, action="rollback", actor=actor, reason=change.reason, expected=seen)
 
 
 @router.post(
@@ -73,11 +76,10 @@ def rollback(services: ServicesDep, change: ChangeBody) -> Promotion:
     summary="Make a version the champion",
     **json_body(Change),
 )
-def promote(services: ServicesDep, version: Version, change: ChangeBody) -> Promotion:
+def promote(request: Request, services: ServicesDep, version: Version, change: ChangeBody) -> Promotion:
     """The version is loaded and verified first; 409 when it is champion already or someone else was faster."""
-    return move_champion(
-        services, version, action="promote", actor=change.actor, reason=change.reason, expected=change.seen
-    )
+    actor = request.scope["caller"].named(change.actor)
+    return move_champion(services, version, action="promote", actor=actor, reason=change.reason, expected=change.seen)
 
 
 @router.get("/promotions", dependencies=needs("viewer"), summary="The audit of promotions, newest first")

@@ -79,10 +79,12 @@ def check(services: ServicesDep, upload_id: UploadId, reading: ReadingBody) -> U
 
 
 @router.post("/uploads/{upload_id}/accept", dependencies=needs("planner"), summary="Make its good rows count")
-def accept(services: ServicesDep, upload_id: UploadId) -> Upload:
+def accept(request: Request, services: ServicesDep, upload_id: UploadId) -> Upload:
     """Its rows are used by the next run of process_etl_sales_data. 409 when the file is refused; accepting again
     changes nothing."""
-    return accepted(services, upload_id)
+    upload = accepted(services, upload_id)
+    services.audit.note(request.scope["caller"].name, "upload.accepted", upload.filename, upload_id=upload_id)
+    return upload
 
 
 @router.get(

@@ -62,6 +62,7 @@ def make_webhook(request: Request, services: ServicesDep, asked: WebhookBody) ->
     tells. `webhook-signature` is `v1,` and the base64 of HMAC-SHA256 over `webhook-id.webhook-timestamp.body` (Standard
     Webhooks) under `secret`, which is shown this once."""
     made = services.teller.webhooks.create(asked.url, asked.events, request.scope["caller"].name)
+    services.audit.note(made.webhook.created_by, "webhook.created", asked.url, webhook_id=made.webhook.webhook_id)
     log.info("webhook %s was made by %s", made.webhook.webhook_id, made.webhook.created_by)
     return made
 
@@ -69,6 +70,7 @@ def make_webhook(request: Request, services: ServicesDep, asked: WebhookBody) ->
 @router.delete("/{webhook_id}", status_code=204, summary="Be told no more", dependencies=needs("admin"))
 def remove_webhook(request: Request, services: ServicesDep, webhook_id: WebhookId) -> None:
     services.teller.webhooks.remove(webhook_id)
+    services.audit.note(request.scope["caller"].name, "webhook.removed", webhook_id)
     log.info("webhook %s was removed by %s", webhook_id, request.scope["caller"].name)
 
 

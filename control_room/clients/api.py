@@ -14,10 +14,12 @@ from ml import tracing
 from ml.errors import ControlRoomError, InputError, NotFound, ServiceDown, all_codes
 from ml.records import (
     ETL_DAG,
+    Account,
     Accuracy,
     Advice,
     Answer,
     ApiKey,
+    AuditPage,
     ChampionsPage,
     DataHealth,
     Delivery,
@@ -36,9 +38,12 @@ from ml.records import (
     Me,
     ModelInfo,
     ModelReport,
+    NewAccount,
     NewApiKey,
     NewJudgement,
+    NewSession,
     NewWebhook,
+    Pipeline,
     PredictionInput,
     Promotion,
     Purpose,
@@ -248,12 +253,27 @@ class ApiClient:
 
     # ---------------------------------------------------------------- runs and models
 
-    def etl(self, conf: dict[str, Any]) -> Run:
-        """Start process_etl_sales_data; raises Conflict when it is running or paused."""
-        return _record(Run, self._json("POST", "/v1/etl", json={"conf": conf}, seconds=30))
+    def etl(self, conf: dict[str, Any], once: str = "") -> Run:
+        """Start process_etl_sales_data; raises Conflict when it is running or paused.
 
-    def retrain(self, conf: dict[str, Any]) -> Run:
-        return _record(Run, self._json("POST", "/v1/retrain", json={"conf": conf}, seconds=30))
+        Asked again with the same ``once``, because the answer was lost, the same run is answered.
+        """
+        return self._start("/v1/etl", conf, once)
+
+    def retrain(self, conf: dict[str, Any], once: str = "") -> Run:
+        return self._start("/v1/retrain", conf, once)
+
+    def _start(self, path: str, conf: dict[str, Any], once: str) -> Run:
+        headers = {"Idempotency-Key": once} if once else {}
+        return _record(Run, self._json("POST", path, json={"conf": conf}, headers=headers, seconds=30))
+
+    def cancel_run(self, dag_id: str, run_id: str) -> Run:
+        return _record(Run, self._json("DELETE", f"/v1/runs/{_part(dag_id)}/{_part(run_id)}", seconds=30))
+
+    def pause(self, dag_id: str, paused: bool) -> Pipeline:
+        """Or let it go on."""
+        path = f"/v1/pipelines/{_part(dag_id)}/paused"
+        return _record(Pipeline, self._json("PUT", path, json={"paused": paused}, seconds=30))
 
     def runs(self, dag_id: str) -> tuple[Run, ...]:
         return _list(Run, self._json("GET", f"/v1/runs/{_part(dag_id)}"), "items")
@@ -313,6 +333,54 @@ class ApiClient:
     def revoke_key(self, key_id: str) -> ApiKey:
         """Raises Conflict when it was revoked before."""
         return _record(ApiKey, self._json("DELETE", f"/v1/keys/{_part(key_id)}"))
+
+    # ---------------------------------------------------------------- people
+
+    def sign_in(self, name: str, password: str, address: str = "") -> NewSession:
+        """With the console's own key; raises SignInFailed and TooManySignIns."""
+        body = {"name": name, "password": password, "address": address}
+        return _record(NewSession, self._json("POST", "/v1/sessions", json=body))
+
+    def sign_in_as(self, issuer: str, subject: str, name: str, role: UserRole, address: str = "") -> NewSession:
+        """With the console's own key, for whom an identity provider has named; raises SignInFailed when disabled."""
+        body = {"issuer": issuer, "subject": subject, "name": name, "role": role, "address": address}
+        return _record(NewSession, self._json("POST", "/v1/sessions/identity", json=body))
+
+    def sign_out(self) -> None:
+        self._ask("DELETE", "/v1/sessions/current")
+
+    def change_own_password(self, present: str, new: str) -> None:
+        """Raises SignInFailed when the present one is another."""
+        self._ask("PUT", "/v1/me/password", json={"present": present, "new": new})
+
+    def accounts(self) -> tuple[Account, ...]:
+        return _list(Account, self._json("GET", "/v1/accounts"), "items")
+
+    def make_account(self, name: str, role: UserRole, password: str | None = None) -> NewAccount:
+        """Without a password one is made; the answer is the only place that ever holds it."""
+        body = _given({"name": name, "role": role, "password": password})
+        return _record(NewAccount, self._json("POST", "/v1/accounts", json=body))
+
+    def change_account(self, account_id: str, role: UserRole | None = None, disabled: bool | None = None) -> Account:
+        """Raises Conflict when no administrator would be left."""
+        body = {name: value for name, value in (("role", role), ("disabled", disabled)) if value is not None}
+        return _record(Account, self._json("PATCH", f"/v1/accounts/{_part(account_id)}", json=body))
+
+    def reset_password(self, account_id: str, password: str | None = None) -> NewAccount:
+        path = f"/v1/accounts/{_part(account_id)}/password"
+        return _record(NewAccount, self._json("PUT", path, json=_given({"password": password})))
+
+    def audit(self, filters: MappingType[str, Any], cursor: str | None = None, limit: int = 100) -> AuditPage:
+        """``filters``: ``actor, action, from, to``; newest first."""
+        query = _given({**filters, "cursor": cursor, "limit": limit})
+        return _record(AuditPage, self._json("GET", "/v1/audit", params=query))
+
+    def audit_words(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Every actor and every action that occurs."""
+        found = self._json("GET", "/v1/audit/words")
+        return tuple(found["actors"]), tuple(found["actions"])
+
+    # ---------------------------------------------------------------- webhooks
 
     def webhooks(self) -> tuple[Webhook, ...]:
         return _list(Webhook, self._json("GET", "/v1/webhooks"), "items")

@@ -23,7 +23,7 @@ RIGHTS = {
     "planner": N_("uploads files, starts the ETL, predicts, keeps scenarios"),
     "analyst": N_("starts a retraining"),
     "manager": N_("promotes a model and rolls back"),
-    "admin": N_("makes and revokes keys"),
+    "admin": N_("makes and revokes keys and accounts, reads the audit"),
 }
 LIMITS = {
     "requests_per_minute": (N_("Requests of one key per minute"), ""),
@@ -41,14 +41,14 @@ AUDIT_ROWS = 1000
 
 
 def lead() -> None:
-    me = asked.me()
+    me = session.me()
     if me.value is None or me.stale:
         text = gettext("The API does not answer, so no program can call it now.")
         parts.lead(gettext("API & access"), text, "bad")
         return
     url = f"`{session.services().api.url}`"  # as code: written out it would become a link to nothing
-    if not asked.may("admin"):
-        text = gettext("The API answers at {url}; this console calls it as “{name}” with the role {role}.")
+    if not session.may("admin"):
+        text = gettext("The API answers at {url}; it knows you as “{name}” with the role {role}.")
         role = words.word(words.USER_ROLE_NAMES, me.value.role)
         parts.lead(gettext("API & access"), text.format(url=url, name=parts.plain(me.value.name), role=role), "good")
         return
@@ -121,8 +121,8 @@ def keys() -> None:
     """The keys, for those who may see them; the roles for everybody."""
     parts.section(gettext("Keys and roles"), gettext("Each role may also do what those before it may."))
     _roles()
-    if not asked.may("admin"):
-        if asked.me().value is not None:
+    if not session.may("admin"):
+        if session.me().value is not None:
             st.caption(gettext("Keys are made and revoked by an administrator."))
         return
     seen = asked.keys()

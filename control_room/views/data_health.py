@@ -198,6 +198,8 @@ def drifted() -> None:
         names = parts.plain(", ".join(found.unseen[:8]))
         text = gettext("The champion has not learned these yet: {names}.")
         st.info(text.format(names=names), icon=":material/new_label:")
+    if not session.may_act("pages/retrain.py"):
+        return
     st.page_link(
         "pages/retrain.py", label=gettext("Send as evidence to Retrain"), icon=":material/send:",
         query_params={EVIDENCE: snapshot.value.data_version},

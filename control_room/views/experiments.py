@@ -183,6 +183,9 @@ def _gates(decision: Decision | None) -> None:
 
 def _buttons(case: Case) -> None:
     parts.section(gettext("Decision"))
+    if not session.may("manager"):
+        st.caption(gettext("A manager decides which model serves."))
+        return
     with st.container(border=True):
         if case.serves:
             st.markdown(gettext("v{version} is the champion.").format(version=parts.plain(case.version)))
@@ -222,7 +225,11 @@ def _previous(champion: str | None) -> str | None:
 
 
 def _who_and_why(key: str) -> tuple[str, str]:
-    actor = st.text_input(gettext("Your name"), key=f"{key}-actor", max_chars=80, persist_state="session")
+    person = session.me().value
+    if person is not None and person.account_id:  # who has signed in stands in the audit as themselves
+        actor = person.name
+    else:
+        actor = st.text_input(gettext("Your name"), key=f"{key}-actor", max_chars=80, persist_state="session")
     reason = st.text_area(
         gettext("Reason"), key=f"{key}-reason", max_chars=500, help=gettext("It is kept in the audit list.")
     )

@@ -19,7 +19,7 @@ from ml.records import ETL_DAG, RETRAIN_DAG, Run, TaskState, UserRole
 POLL_SECONDS = 2.0
 # While Airflow is away, a page that follows a run looks for it again less often.
 AWAY_POLL_SECONDS = 10.0
-MAY_CANCEL: dict[str, UserRole] = {ETL_DAG: "planner", RETRAIN_DAG: "analyst"}  # who may start it
+MAY_START: dict[str, UserRole] = {ETL_DAG: "planner", RETRAIN_DAG: "analyst"}  # and cancel, and pause
 COUNTED = ("tune", "backtest")  # steps that tell how far they are
 
 
@@ -76,7 +76,7 @@ def _draw(seen: Seen[Run]) -> None:
             if task.state in ("failed", "up_for_retry"):
                 _log(run, task)
         parts.source(seen, "Airflow")
-        if run.active and asked.may(MAY_CANCEL.get(run.dag_id, "analyst")):
+        if run.active and session.may(MAY_START.get(run.dag_id, "analyst")):
             _cancel(run)
 
 
@@ -133,7 +133,7 @@ def _cancel(run: Run) -> None:
     with parts.popover(gettext("Cancel this run"), "cancel-run-box", icon=":material/cancel:"):
         st.markdown(gettext("Running steps are ended. What was published before stays as it is."))
         if st.button(gettext("Yes, cancel it"), key=f"cancel-{run.dag_id}", type="primary"):
-            done = parts.attempt(lambda: session.services().airflow.cancel(run.dag_id, run.run_id), "cancel")
+            done = parts.attempt(lambda: session.services().api.cancel_run(run.dag_id, run.run_id), "cancel")
             if done is not None:
                 parts.close("cancel-run-box")
                 session.forget("airflow")

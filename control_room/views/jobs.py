@@ -70,7 +70,7 @@ def _draw(seen: Seen[Job]) -> None:
         if job.state == "done":
             _results(job)
         parts.source(seen, "GET /v1/jobs")
-        if job.active and not job.cancelling and asked.may("planner"):
+        if job.active and not job.cancelling and session.may("planner"):
             _cancel(job)
 
 

@@ -90,15 +90,13 @@ def _switch(pipeline: Pipeline) -> None:
     name = word(DAG_NAMES, pipeline.dag_id)
     if pipeline.paused:
         st.warning(gettext("Paused: a run that is started waits until it is unpaused."), icon=":material/pause_circle:")
-    needed = "planner" if pipeline.dag_id == ETL_DAG else "analyst"
-    if not asked.may(needed):  # type: ignore[arg-type]
+    if not session.may(follow.MAY_START.get(pipeline.dag_id, "analyst")):
         return
     label = gettext("Unpause {name}") if pipeline.paused else gettext("Pause {name}")
     icon = ":material/play_circle:" if pipeline.paused else ":material/pause_circle:"
     if st.button(label.format(name=name), key=f"pause-{pipeline.dag_id}", icon=icon):
-        airflow = session.services().airflow
-        turn = airflow.unpause if pipeline.paused else airflow.pause
-        if parts.attempt(lambda: turn(pipeline.dag_id), f"pause-{pipeline.dag_id}"):
+        api = session.services().api
+        if parts.attempt(lambda: api.pause(pipeline.dag_id, not pipeline.paused), f"pause-{pipeline.dag_id}"):
             session.forget("airflow")
             st.rerun()
 

@@ -419,6 +419,12 @@ def a_file() -> None:
     jobs.recent()
 
 
+def files_of_others() -> None:
+    """For who may read what others had predicted."""
+    jobs.followed()
+    jobs.recent()
+
+
 def _ask_file(file: UploadedFile) -> None:
     if st.button(gettext("Predict the rows"), type="primary", icon=":material/online_prediction:", key="ask-file"):
         replies = parts.attempt(lambda: _asked_file(file), "file")

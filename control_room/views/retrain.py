@@ -12,7 +12,7 @@ from control_room import asked, parts, session
 from control_room.i18n import N_, day, duration, gettext, ngettext, number
 from control_room.views import follow
 from control_room.words import DAG_NAMES, word
-from ml.errors import Conflict, ControlRoomError, NotFound
+from ml.errors import Conflict, ControlRoomError, KeyReused, NotFound
 from ml.records import ETL_DAG, RETRAIN_DAG, Run
 
 WINDOWS = {0: N_("all history"), 365: N_("the last year"), 730: N_("the last 2 years"), 1095: N_("the last 3 years")}
@@ -113,6 +113,8 @@ def _champion_choice() -> str:
 
 def form() -> None:
     """The DAG's own parameters; start is offered only when a run can start now."""
+    if not session.may("analyst"):
+        return
     parts.section(gettext("Settings of the run"))
     blocked = _blocked(RETRAIN_DAG)
     with st.form("retrain"):
@@ -205,8 +207,8 @@ def _paused(dag_id: str) -> None:
     text = gettext("{name} is paused in Airflow: a run would wait for ever. Unpause it to start one.")
     st.warning(text.format(name=name), icon=":material/pause_circle:")
     if st.button(gettext("Unpause {name}").format(name=name), key=f"unpause-{dag_id}", icon=":material/play_circle:"):
-        airflow = session.services().airflow
-        if parts.attempt(lambda: airflow.unpause(dag_id), f"unpause-{dag_id}"):
+        api = session.services().api
+        if parts.attempt(lambda: api.pause(dag_id, False), f"unpause-{dag_id}"):
             session.forget("airflow")
             st.rerun()
 
@@ -230,21 +232,25 @@ def _past_durations(dag_id: str) -> str:
 
 def _start(dag_id: str, conf: dict[str, Any]) -> None:
     # The id is kept until the start has succeeded: a second click asks for the same run.
-    run_id = st.session_state.setdefault(f"next-run-{dag_id}", f"console__{uuid.uuid4().hex[:12]}")
-    airflow = session.services().airflow
+    once = st.session_state.setdefault(f"next-run-{dag_id}", f"console-{uuid.uuid4().hex}")
+    api = session.services().api
     try:
-        run = airflow.start(dag_id, conf, run_id)
+        run_id = (api.retrain if dag_id == RETRAIN_DAG else api.etl)(conf, once).run_id
+    except KeyReused:  # asked for otherwise than before: another run
+        del st.session_state[f"next-run-{dag_id}"]
+        _start(dag_id, conf)
+        return
     except Conflict as conflict:
-        run_id = str(conflict.facts.get("run_id") or "")
         parts.problem(conflict, f"start-{dag_id}", retry=False)
+        session.forget("airflow")
+        started = follow.active(dag_id)
+        run_id = started.run_id if started else ""
     except ControlRoomError as error:
         parts.problem(error, f"start-{dag_id}", retry=False)
         return
-    else:
-        run_id = run.run_id
     session.forget("airflow")
+    st.session_state.pop(f"next-run-{dag_id}", None)
     if run_id:
-        st.session_state.pop(f"next-run-{dag_id}", None)
         st.query_params["run" if dag_id == RETRAIN_DAG else "etl"] = run_id
         st.rerun()
 
@@ -280,6 +286,8 @@ def _outcome(ended: Run) -> None:
 
 
 def etl_by_hand() -> None:
+    if not session.may("planner"):
+        return
     run_id = st.query_params.get("etl")
     active = follow.active(ETL_DAG)
     with st.expander(

@@ -112,7 +112,7 @@ def _step(index: int, step: tuple[str, str, str, bool], done: bool, current: boo
     with st.container(border=True, height="stretch"):
         st.markdown(f"{icon} **{index + 1}. {title}**")
         st.caption(gettext("Done.") if done else gettext("It is running.") if running else text)
-        if current:
+        if current and session.may_act(f"pages/{page}.py"):
             label = gettext("Watch it") if running else gettext("Do this now")
             target = "retrain" if running else page
             st.page_link(f"pages/{target}.py", label=label, icon=":material/arrow_forward:")
@@ -208,7 +208,8 @@ def _outlook_chart(catalog: Catalog, store: str, product: str) -> None:
     health = asked.health()
     answers: tuple[Answer, ...] = ()
     forecast = None
-    if health.value and health.value.champion and health.value.data_version:
+    may_ask = session.may("planner")  # asking logs the answers, which takes more than reading
+    if may_ask and health.value and health.value.champion and health.value.data_version:
         forecast = asked.standing_forecast(store, product, health.value.champion.version, health.value.data_version)
         answers = forecast.value.predictions if forecast.value else ()
     drawn = charts.forecast_chart(
@@ -221,7 +222,7 @@ def _outlook_chart(catalog: Catalog, store: str, product: str) -> None:
         st.markdown(text.format(count=len(answers), total=amount(reply.total), unit=unit(reply.unit.split("/")[0])))
         if reply.whole is not None:
             st.caption(total_interval(reply.whole))
-    parts.source(actual, "GET /v1/sales, POST /v1/forecast")
+    parts.source(actual, "GET /v1/sales, POST /v1/forecast" if may_ask else "GET /v1/sales")
 
 
 # ---------------------------------------------------------------- services

@@ -51,7 +51,12 @@ def lead() -> None:
     elif snapshot.problem is not None and snapshot.problem.status >= 500:
         sentence, tone = gettext("It cannot be said now which data is in use."), "bad"
     else:
-        sentence, tone = gettext("There is no sales data yet: load a file to begin."), "attention"
+        may = session.may("planner")
+        begin, nothing = (
+            gettext("There is no sales data yet: load a file to begin."),
+            gettext("There is no sales data yet."),
+        )
+        sentence, tone = begin if may else nothing, "attention"
     parts.lead(gettext("Upload"), sentence, tone, _waiting_sentence(len(waiting), len(accepted)), stale=snapshot.stale)
 
 
@@ -72,6 +77,8 @@ def _waiting_sentence(waiting: int, accepted: int) -> str:
 
 
 def choose_file() -> None:
+    if not session.may("planner"):
+        return
     limit = session.services().settings.upload_limit_mb
     with st.container(border=True):
         file = st.file_uploader(
@@ -171,7 +178,8 @@ def in_hand() -> None:
     _verdict(upload)
     _figures(upload.preflight)
     _findings(upload.preflight)
-    _how_read(upload)
+    if session.may("planner"):
+        _how_read(upload)
     _preview(upload.preflight)
     _accept(upload)
 
@@ -355,7 +363,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
 def _accept(upload: Upload) -> None:
     api = session.services().api
     with st.container(horizontal=True):
-        if st.button(
+        if session.may("planner") and st.button(
             gettext("Accept these attributes")
             if upload.purpose == "attributes"
             else gettext("Accept as training data"),
@@ -401,7 +409,7 @@ def etl() -> None:
     if not accepted and run_id is None:
         return
     parts.section(gettext("ETL"), gettext("Checks, cleans and publishes what was accepted; models then learn from it."))
-    if accepted:
+    if accepted and session.may("planner"):
         _start_etl(len(accepted), active is not None)
     if run_id:
         follow.follow(ETL_DAG, run_id, _etl_outcome)
@@ -430,7 +438,8 @@ def _etl_outcome(run: Any) -> None:
     if run.state == "success":
         st.success(gettext("The data is published. Forecasts start from it; retrain when you want a model of it."))
         _checks()
-        st.page_link("pages/retrain.py", label=gettext("Go to Retrain"), icon=":material/model_training:")
+        if session.may_act("pages/retrain.py"):
+            st.page_link("pages/retrain.py", label=gettext("Go to Retrain"), icon=":material/model_training:")
 
 
 def _checks() -> None:
@@ -452,7 +461,7 @@ def list_of_uploads() -> None:
     if uploads is None:
         return
     if not uploads:
-        parts.empty(gettext("No file has been loaded yet. The template above shows what one looks like."))
+        parts.empty(_nothing_loaded())
         return
     picked = st.dataframe(
         _upload_frame(uploads),
@@ -467,6 +476,12 @@ def list_of_uploads() -> None:
     if rows and st.session_state.get("picked-row") != rows:
         st.session_state["picked-row"] = rows
         _open(uploads[rows[0]])
+
+
+def _nothing_loaded() -> str:
+    if session.may("planner"):
+        return gettext("No file has been loaded yet. The template above shows what one looks like.")
+    return gettext("No file has been loaded yet.")
 
 
 def _upload_frame(uploads: tuple[Upload, ...]) -> pd.DataFrame:

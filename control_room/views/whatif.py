@@ -126,7 +126,7 @@ def compare(drafted: ScenarioPlan | None) -> Compared | None:
     """The outcomes of what was asked last; asks when told to, or when a kept scenario was just opened."""
     if drafted is None:
         return None
-    if not asked.may("planner"):
+    if not session.may("planner"):
         st.caption(gettext("Comparing takes the role of a planner."))
         return None
     if st.button(gettext("Compare"), type="primary", icon=":material/balance:", key="compare") or _ask_now():
@@ -298,7 +298,7 @@ def _cover(found: Compared) -> dict[str, object]:
 
 def keep(found: Compared | None) -> None:
     """Keep what is compared, under a name; its link opens it for others."""
-    if found is None or found.changed or not asked.may("planner"):
+    if found is None or found.changed or not session.may("planner"):
         return
     opened = st.query_params.get("scenario")
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -345,7 +345,7 @@ def kept() -> None:
             st.session_state.pop(LOADED, None)
             st.query_params["scenario"] = chosen
             st.rerun()
-        if asked.may("planner"):
+        if session.may("planner"):
             _forget(chosen, named[chosen])
 
 

@@ -20,7 +20,9 @@ from ml.settings import load_settings
 from ml.store import api_keys
 
 TOKEN = "the-console's-own-key"
+PASSWORD = "correct horse battery"
 ADMIN = {"X-API-Key": TOKEN}
+NO_ID = {"key_id": None, "account_id": None}
 
 
 @pytest.fixture(scope="module")
@@ -69,26 +71,44 @@ def test_every_route_says_which_role_it_takes():
 
 
 def test_what_changes_something_is_not_for_viewers():
-    free = {"/v1/explain", "/v1/predictions/{prediction_id}/replay"}  # they compute and log nothing
+    computes = {"/v1/explain", "/v1/predictions/{prediction_id}/replay"}  # and logs nothing
+    own = {"/v1/me/password", "/v1/sessions/current"}
+    free = computes | own
     assert {path for (method, path), role in ROLES.items() if method != "GET" and role == "viewer"} == free
     assert {role for (_, path), role in ROLES.items() if "/keys" in path} == {"admin"}
+    assert {role for (_, path), role in ROLES.items() if "/accounts" in path or "/audit" in path} == {"admin"}
+    assert {path for (_, path), role in ROLES.items() if role == "console"} == {"/v1/sessions", "/v1/sessions/identity"}
     assert {ROLES["POST", f"/v1/models/{what}"] for what in ("rollback", "{version}/promote")} == {"manager"}
 
 
+def session_of(api, role):
+    """What a person of this role sends who signs in now."""
+    name = f"a.{role}"
+    if name not in [account.name for account in api.services.accounts.all()]:
+        api.services.accounts.create(name, role, "tests", PASSWORD)
+    reply = api.post("/v1/sessions", json={"name": name, "password": PASSWORD}, headers=ADMIN)
+    assert reply.status_code == 201, reply.text
+    return {"X-API-Key": reply.json()["token"]}
+
+
 @pytest.mark.parametrize("role", USER_ROLES)
-def test_each_role_is_let_in_where_it_may_and_nowhere_else(locked, role):
-    """Every route × every role: 401 and 403 come before anything is looked at."""
-    key = with_key(make(locked, role))
+@pytest.mark.parametrize("kind", ["key", "session"])
+def test_each_role_is_let_in_where_it_may_and_nowhere_else(locked, role, kind):
+    """Every route × every role, of keys and of people: 401 and 403 come before anything is looked at."""
+    key = with_key(make(locked, role)) if kind == "key" else session_of(locked, role)
     for (method, path), needed in ROLES.items():
         if needed is None:
             continue
+        if kind == "session" and path == "/v1/sessions/current":
+            assert locked.http.request(method, path, headers=session_of(locked, role)).status_code == 204
+            continue
         url = re.sub(r"\{(\w+)\}", lambda m: "9" if m[1] != "dag_id" else "retrain_sales_model", path)
         reply = locked.http.request(method, url, headers=key)
-        may = USER_ROLES.index(role) >= USER_ROLES.index(needed)
+        may = needed in USER_ROLES and USER_ROLES.index(role) >= USER_ROLES.index(needed)
         assert (reply.status_code not in (401, 403)) == may, (method, path, reply.status_code)
         if not may:
             assert reply.json()["code"] == "forbidden"
-            assert needed in reply.json()["detail"]
+            assert needed in reply.json()["detail"], (method, path)
         anonymous = locked.http.request(method, url)
         assert anonymous.status_code == 401, (method, path)
 
@@ -112,10 +132,11 @@ def test_who_one_is(locked):
         "name": "a analyst",
         "role": "analyst",
         "key_id": made["key"]["key_id"],
+        "account_id": None,
     }
     bearer = {"Authorization": f"Bearer {made['secret']}"}
     assert locked.get("/v1/me", headers=bearer).json()["role"] == "analyst"
-    assert locked.get("/v1/me", headers=ADMIN).json() == {"name": "console", "role": "admin", "key_id": None}
+    assert locked.get("/v1/me", headers=ADMIN).json() == NO_ID | {"name": "console", "role": "admin"}
 
 
 def test_a_revoked_key_opens_nothing_from_that_moment(locked):
@@ -179,7 +200,7 @@ def test_a_wish_that_cannot_be_is_refused(locked, body):
 
 
 def test_an_open_api_takes_this_machine_for_an_admin_but_no_wrong_key(open_api):
-    assert open_api.get("/v1/me").json() == {"name": "this machine", "role": "admin", "key_id": None}
+    assert open_api.get("/v1/me").json() == NO_ID | {"name": "this machine", "role": "admin"}
     made = make(open_api, "viewer", headers={"X-Request-ID": "r"})
     assert open_api.get("/v1/me", headers=with_key(made)).json()["role"] == "viewer"
     assert open_api.post("/v1/keys", json={"name": "x", "role": "admin"}, headers=with_key(made)).status_code == 403

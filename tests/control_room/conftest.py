@@ -226,6 +226,8 @@ class World:
     advice: r.Advice | None = None
     problem: ControlRoomError | None = None
     role: r.UserRole = "admin"
+    account_id: str | None = None
+    me_problem: ControlRoomError | None = None
     keys: list[r.ApiKey] = field(default_factory=list)
     scenarios: dict[str, r.Scenario] = field(default_factory=dict)
     drift: r.Drift | None = None
@@ -534,12 +536,33 @@ class FakeApi:
         self.world.asked("api", f"template {format}")
         return b"date,sales"
 
-    def etl(self, conf: dict[str, Any]) -> r.Run:
-        self.world.asked("api", "etl")
+    def etl(self, conf: dict[str, Any], once: str = "") -> r.Run:
         steps = ("collect", "validate", "clean", "split", "check", "publish", "tidy")
-        started = run(r.ETL_DAG, "etl-2", "running", MINUTE, steps)
-        self.world.runs[r.ETL_DAG].insert(0, started)
+        return self._started(r.ETL_DAG, conf, steps)
+
+    def retrain(self, conf: dict[str, Any], once: str = "") -> r.Run:
+        return self._started(r.RETRAIN_DAG, conf, RETRAIN_TASKS)
+
+    def _started(self, dag_id: str, conf: dict[str, Any], steps: tuple[str, ...]) -> r.Run:
+        self.world.asked("api", f"start {dag_id} {conf}")
+        for other in self.world.runs.get(dag_id, []):
+            if other.active:
+                raise Conflict(f"{dag_id} is already running as {other.run_id}.")
+        started = run(dag_id, f"{dag_id}-next", "running", MINUTE, steps)
+        self.world.runs.setdefault(dag_id, []).insert(0, started)
         return started
+
+    def cancel_run(self, dag_id: str, run_id: str) -> r.Run:
+        self.world.asked("api", f"cancel {run_id}")
+        found = next(item for item in self.world.runs[dag_id] if item.run_id == run_id)
+        ended = found.model_copy(update={"state": "failed", "ended_at": dt.datetime.now(dt.UTC)})
+        self.world.runs[dag_id] = [ended if item.run_id == run_id else item for item in self.world.runs[dag_id]]
+        return ended
+
+    def pause(self, dag_id: str, paused: bool) -> r.Pipeline:
+        self.world.asked("api", f"pause {dag_id} {paused}")
+        self.world.paused = paused
+        return r.Pipeline(dag_id=dag_id, paused=paused)
 
     def run(self, dag_id: str, run_id: str) -> r.Run:
         self.world.asked("api", f"run {run_id}")
@@ -607,7 +630,48 @@ class FakeApi:
 
     def me(self) -> r.Me:
         self.world.asked("api", "me")
-        return r.Me(name="this machine", role=self.world.role)
+        if self.world.me_problem:
+            raise self.world.me_problem
+        name = "Ana" if self.world.account_id else "this machine"
+        return r.Me(name=name, role=self.world.role, account_id=self.world.account_id)
+
+    def accounts(self) -> tuple[r.Account, ...]:
+        self.world.asked("api", "accounts")
+        assert self.world.role == "admin"
+        return account("a1", "Ana", "admin"), account("a2", "=ben", "planner")
+
+    def make_account(self, name: str, role: r.UserRole, password: str | None = None) -> r.NewAccount:
+        self.world.asked("api", f"make_account {name} {role}")
+        return r.NewAccount(account=account("a3", name, role), password="made-password")
+
+    def change_account(
+        self, account_id: str, role: r.UserRole | None = None, disabled: bool | None = None
+    ) -> r.Account:
+        self.world.asked("api", f"change_account {account_id} {role} {disabled}")
+        return account(account_id, "=ben", role or "planner")
+
+    def reset_password(self, account_id: str, password: str | None = None) -> r.NewAccount:
+        self.world.asked("api", f"reset_password {account_id}")
+        return r.NewAccount(account=account(account_id, "=ben", "planner"), password="made-password")
+
+    def change_own_password(self, present: str, new: str) -> None:
+        self.world.asked("api", "change_own_password")
+
+    def audit(self, filters: Any, cursor: str | None = None, limit: int = 100) -> r.AuditPage:
+        self.world.asked("api", f"audit {dict(filters)} {cursor}")
+        assert self.world.role == "admin"
+        if self.world.empty:
+            return r.AuditPage(items=())
+        rows = (("a2", "session.opened", {"address": "10.0.0.1"}), ("a1", "account.created", {"role": "planner"}))
+        items = tuple(
+            r.AuditEntry(entry_id=number, at=NOW, actor="root", action=action, subject="=ben", facts=facts)
+            for number, action, facts in rows
+        )
+        return r.AuditPage(items=items, next_cursor=None if cursor else "older")
+
+    def audit_words(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        self.world.asked("api", "audit_words")
+        return ("root",), ("account.created", "session.opened")
 
     def keys(self) -> tuple[r.ApiKey, ...]:
         self.world.asked("api", "keys")
@@ -631,6 +695,13 @@ class FakeApi:
         self.world.asked("api", "limits")
         return r.Limits(requests_per_minute=6_000, upload_mb=512, predict_rows=5_000, predict_mb=16,
                         forecast_rows=20_000, explain_rows=500, history_rows=1_000)  # fmt: skip
+
+
+def account(account_id: str, name: str, role: r.UserRole) -> r.Account:
+    return r.Account(
+        account_id=account_id, name=name, kind="local", role=role, created_at=NOW - DAY, created_by="root",
+        changed_at=NOW, changed_by="root", last_sign_in_at=NOW,
+    )  # fmt: skip
 
 
 def accuracy_row(key: str | None, index: int) -> r.AccuracyRow:
@@ -663,15 +734,6 @@ class FakeAirflow:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def start(self, dag_id: str, conf: dict[str, Any], run_id: str) -> r.Run:
-        self.world.asked("airflow", f"start {dag_id} {conf}")
-        for other in self.world.runs.get(dag_id, []):
-            if other.active:
-                raise Conflict(f"{dag_id} is already running as {other.run_id}.", run_id=other.run_id)
-        started = run(dag_id, run_id, "running", MINUTE, RETRAIN_TASKS)
-        self.world.runs.setdefault(dag_id, []).insert(0, started)
-        return started
-
     def run(self, dag_id: str, run_id: str) -> r.Run:
         self.world.asked("airflow", f"run {run_id}")
         found = next((item for item in self.world.runs.get(dag_id, []) if item.run_id == run_id), None)
@@ -683,13 +745,6 @@ class FakeAirflow:
         self.world.asked("airflow", f"runs {dag_id}")
         return tuple(self.world.runs.get(dag_id, []))
 
-    def cancel(self, dag_id: str, run_id: str) -> r.Run:
-        self.world.asked("airflow", "cancel")
-        found = self.run(dag_id, run_id)
-        ended = found.model_copy(update={"state": "failed", "ended_at": dt.datetime.now(dt.UTC)})
-        self.world.runs[dag_id] = [ended if item.run_id == run_id else item for item in self.world.runs[dag_id]]
-        return ended
-
     def paused(self, dag_id: str) -> bool:
         self.world.asked("airflow", f"paused {dag_id}")
         return self.world.paused
@@ -697,16 +752,6 @@ class FakeAirflow:
     def pipeline(self, dag_id: str) -> r.Pipeline:
         self.world.asked("airflow", f"pipeline {dag_id}")
         return r.Pipeline(dag_id=dag_id, paused=self.world.paused, schedule="30 3 * * *", next_run_at=NOW + DAY)
-
-    def pause(self, dag_id: str) -> bool:
-        self.world.asked("airflow", f"pause {dag_id}")
-        self.world.paused = True
-        return True
-
-    def unpause(self, dag_id: str) -> bool:
-        self.world.asked("airflow", "unpause")
-        self.world.paused = False
-        return True
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
         self.world.asked("airflow", "log")

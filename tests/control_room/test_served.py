@@ -36,7 +36,7 @@ def served(tmp_path_factory):
     (port,) = free_ports(1)
     given = {"data_dir": folder, "allowed_hosts": "sales.example,.shop.example", "log_format": "json"}
     env = {**clean_environment(), **{variable(name): str(value) for name, value in given.items()}}
-    command = [str(Path(sys.executable).parent / "streamlit"), "run", "control_room/served.py"]
+    command = [str(Path(sys.executable).parent / "streamlit"), "run", "control_room/server.py"]
     command += [f"--server.port={port}", "--server.address=127.0.0.1", "--server.headless=true"]
     url = f"http://127.0.0.1:{port}"
     with running(command, env, probes.answers(f"{url}/_stcore/health"), folder / "log", cwd=ROOT):

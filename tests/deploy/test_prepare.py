@@ -62,6 +62,7 @@ def _connect(server, role, password):
 def _complete(**changes) -> dict[str, str]:
     good = dict.fromkeys(SECRETS, "a-secret-of-my-own") | {
         "CONTROL_ROOM_ENVIRONMENT": "server",
+        "CONTROL_ROOM_SIGN_IN": "accounts",
         "CONTROL_ROOM_API_TOKEN": "key",
         "CONTROL_ROOM_AIRFLOW_PASSWORD": "word",
         "CONTROL_ROOM_DATABASE_URL": "postgresql://control_room:secret@nowhere/control_room",

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from deploy.databases import open_databases
 from deploy.keys import load_keys
 from deploy.services import ROOT, Installation
 from ml.errors import SettingsError
-from ml.settings import PREFIX, Settings, load_settings
+from ml.settings import PREFIX, Settings, load_settings, variable
 
 PYTHONS = ("mlflow", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "api", "worker", "console")
 
@@ -134,3 +135,17 @@ def test_another_database_than_postgresql_is_refused(tmp_path):
     settings = Settings(data_dir=tmp_path, database_url="sqlite:///sales.db")
     with pytest.raises(SettingsError, match="must begin with postgresql://"):
         open_databases(settings, load_keys(tmp_path))
+
+
+def test_where_people_sign_in_the_api_always_has_a_key(installation):
+    name = variable("api_token")
+    assert name not in installation.environment()
+    people = replace(installation, settings=installation.settings.model_copy(update={"sign_in": "accounts"}))
+    assert people.environment()[name] == installation.keys.console
+    own = replace(people, settings=people.settings.model_copy(update={"api_token": "my own"}))
+    assert own.environment()[name] == "my own"
+
+
+def test_the_console_is_served_behind_its_gate(specs):
+    assert "control_room/server.py" in specs["console"].command
+    assert "--server.address=127.0.0.1" in specs["console"].command

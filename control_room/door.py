@@ -1,4 +1,4 @@
-"""The console as it is deployed: ``streamlit run control_room/served.py``.
+"""Before anything else of the console: names that are ours, headers of every answer, one log.
 
 Streamlit itself compares Origin with Host only, so a name that was rebound to this machine would be let in, and it
 sends none of the headers that keep a page from being framed or sniffed.
@@ -9,18 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.starlette import App
 
-from ml import logs
 from ml.hosts import Hosts
-from ml.settings import Settings, load_settings
+from ml.settings import Settings
 
-HERE = Path(__file__).parent
 # Streamlit's own page sets styles and makes code in place, and AgGrid's lives in a frame of the same origin.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -42,7 +39,8 @@ class Door:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
-        self.hosts = Hosts(settings.allowed_hosts)
+        own = urlsplit(settings.console_url).hostname  # the address that people are told
+        self.hosts = Hosts(settings.allowed_hosts, [own] if own else [])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and not self.hosts.allow(*Headers(scope=scope).getlist("host")):
@@ -75,9 +73,3 @@ async def one_log(_: App) -> AsyncIterator[None]:
             logger.handlers.clear()
             logger.propagate = True
     yield
-
-
-settings = load_settings()
-logs.configure(settings.log_format)
-# Streamlit finds it by reading this file, and only where the class is called right here.
-app = App(HERE / "Home.py", middleware=[Middleware(Door, settings=settings)], lifespan=one_log)

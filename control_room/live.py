@@ -91,7 +91,7 @@ class LastGood:
 
         One slow question, behind which another service may be away, does not make the whole service be away.
         """
-        asked_at, health = self._seen.get((service, HEALTH), (float("-inf"), Seen(None)))
+        asked_at, health = self._seen.get((service, HEALTH, key[2]), (float("-inf"), Seen(None)))
         topic = _topic(key[1])
         well = health.value is not None and time.monotonic() - asked_at < WELL_SECONDS
         return (service, topic) if well and topic != HEALTH else service

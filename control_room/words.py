@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from control_room.findings import FINDINGS, KINDS
 from control_room.i18n import N_, NOTHING, amount, day, gettext, ngettext, number, percent
-from ml.records import Choice, Contribution, Decision, Explanation, Finding, Gate, Progress, Segment, Support, Total
+from ml.records import (
+    Choice,
+    Contribution,
+    Decision,
+    Evaluation,
+    Explanation,
+    Finding,
+    Gate,
+    Progress,
+    Segment,
+    Support,
+    Total,
+)
 
 # ---------------------------------------------------------------- states: icon, words, colour (never colour alone)
 
@@ -53,6 +67,13 @@ SEVERITIES = {
     "row": (":material/playlist_remove:", N_("Rows left out"), "orange"),
     "fix": (":material/build:", N_("Repaired"), "blue"),
     "info": (":material/info:", N_("Good to know"), "gray"),
+}
+VERDICT_TONES: dict[str, Literal["good", "bad", "attention", "plain"]] = {
+    "first": "good",
+    "better": "good",
+    "worse": "bad",
+    "too_close": "attention",
+    "unchanged": "plain",
 }
 GATE_STATES = {
     "passed": (":material/check_circle:", N_("passed"), "green"),
@@ -289,6 +310,23 @@ def consequence(decision: Decision) -> str:
             decision.days_to_tell,
         ).format(count=number(decision.days_to_tell))
     return gettext("The champion stays.") if decision.verdict != "first" else gettext("It is not promoted.")
+
+
+def same_rows(evaluation: Evaluation) -> str:
+    """How many rows of which days all models answered."""
+    text = gettext("{rows} rows of {folds} past blocks, {span}")
+    return text.format(
+        rows=number(max(found.rows for found in evaluation.overall.values())),
+        folds=number(len(evaluation.folds)),
+        span=span(evaluation.folds[0].date_from, evaluation.folds[-1].date_to),
+    )
+
+
+def against(champion: bool) -> str:
+    """What a gain week by week is measured from."""
+    if champion:
+        return gettext("How much smaller the challenger's error was than the champion's; below 0 it was larger.")
+    return gettext("How much smaller its error was than that of seasonal naive; below 0 it was larger.")
 
 
 def gate(item: Gate) -> tuple[str, str, str]:

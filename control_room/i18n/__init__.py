@@ -177,6 +177,14 @@ def moment(value: dt.datetime | None) -> str:
     return f"{day(local.date())} {time}"
 
 
+def stamp(value: dt.datetime | None) -> str:
+    """Day and time in the reader's zone, for what is read on another day."""
+    if value is None:
+        return NOTHING
+    local = value.astimezone(_zone())
+    return f"{day(local.date())} {dates.format_time(local, 'short', locale=reader().locale)}"
+
+
 def clock(value: dt.datetime) -> str:
     """Time with seconds in the reader's zone, with the day unless it is today."""
     local = value.astimezone(_zone())

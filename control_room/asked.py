@@ -39,6 +39,7 @@ from ml.records import (
     Snapshot,
     Upload,
     UserRole,
+    VersionWeek,
 )
 
 
@@ -118,6 +119,10 @@ def promotions() -> Seen[tuple[Promotion, ...]]:
 
 def champions(limit: int) -> Seen[ChampionsPage]:
     return ask_api(("champions", limit), lambda api: api.champions(limit=limit), seconds=15)
+
+
+def accuracy_weeks(since: dt.date) -> Seen[tuple[VersionWeek, ...]]:
+    return ask_api(("accuracy-weeks", since), lambda api: api.accuracy_weeks(since), seconds=60)
 
 
 def me() -> Seen[Me]:

@@ -46,9 +46,11 @@ from ml.records import (
     Evaluation,
     FeatureDrift,
     Promotion,
+    Reign,
     Run,
     SalesPoint,
     Segment,
+    VersionWeek,
 )
 
 
@@ -200,7 +202,8 @@ def _changes_within(
 ) -> list[Promotion]:
     days = [point.date for point in actual] + [answer.date for answer in answers]
     # Several on one day are one line, with the last one's name.
-    last = {change.at.date(): change for change in sorted(promotions, key=lambda change: change.at)}
+    moves = [change for change in promotions if change.action in ("promote", "rollback")]
+    last = {change.at.date(): change for change in sorted(moves, key=lambda change: change.at)}
     return [change for at, change in last.items() if days and min(days) <= at <= max(days)]
 
 
@@ -233,6 +236,86 @@ def _forecast_alt(actual: Sequence[SalesPoint], answers: Sequence[Answer]) -> st
             )
         )
     return " ".join(parts) or gettext("No data in this chart.")
+
+
+# ---------------------------------------------------------------- champions
+
+LEAST_NAMED = 0.03  # of the width: a shorter time as champion has no room for its name
+VERSION_POINTS = ("circle", "diamond", "square", "triangle-up", "x", "cross", "star")
+
+
+def reign_chart(
+    actual: Sequence[SalesPoint], reigns: Sequence[Reign], weeks: Sequence[VersionWeek], *, dark: bool = False
+) -> Chart:
+    """Above what sold and who was champion when, below the error of what each version forecast, week by week."""
+    colours = look(dark)
+    figure = _figure(colours, height=430)
+    _add_actual(figure, actual, colours)
+    days = [point.date for point in actual] or [item.week for item in weeks]
+    if days:
+        _add_reigns(figure, reigns, min(days), max(days), colours)
+    _add_weeks(figure, weeks, colours)
+    figure.update_layout(
+        yaxis={"domain": [0.46, 1], "rangemode": "tozero", "title": gettext("Sold")},
+        yaxis2={"domain": [0, 0.36], "rangemode": "tozero", "tickformat": ".0%", "title": gettext("Error (WAPE)"),
+                "gridcolor": colours.line, "zeroline": False, "automargin": True},
+        xaxis={"tickformat": _tick_days(), "anchor": "y2"},
+    )  # fmt: skip
+    return Chart(figure, _reign_alt(reigns, weeks))
+
+
+def _add_reigns(figure: go.Figure, reigns: Sequence[Reign], first: dt.date, last: dt.date, colours: Look) -> None:
+    """Shades by turns, with the version's name where there is room."""
+    for index, reign in enumerate(sorted(reigns, key=lambda reign: reign.since)):
+        start = max(reign.since.date(), first)
+        end = min(reign.until.date() if reign.until else last, last)
+        if end < first or start > last:
+            continue
+        figure.add_shape(
+            type="rect", x0=start, x1=end, y0=0.46, y1=1, yref="paper", line={"width": 0}, layer="below",
+            fillcolor=colours.wide_band if index % 2 else "rgba(0,0,0,0)",
+        )  # fmt: skip
+        if reign.since.date() >= first:
+            figure.add_shape(
+                type="line", x0=start, x1=start, y0=0, y1=1, yref="paper",
+                line={"color": colours.muted, "dash": "dot", "width": 1},
+            )  # fmt: skip
+        if (end - start).days >= LEAST_NAMED * (last - first).days:
+            figure.add_annotation(
+                x=start, y=1, yref="paper", text=f"v{reign.version}", showarrow=False, yanchor="bottom",
+                xanchor="left", font={"size": 11, "color": colours.muted},
+            )  # fmt: skip
+
+
+def _add_weeks(figure: go.Figure, weeks: Sequence[VersionWeek], colours: Look) -> None:
+    inks = (colours.model, colours.rival, *colours.more, colours.muted)
+    for index, version in enumerate(dict.fromkeys(item.version for item in weeks)):
+        mine = [item for item in weeks if item.version == version]
+        figure.add_scatter(
+            x=[item.week + dt.timedelta(days=3) for item in mine],
+            y=[item.wape for item in mine],
+            yaxis="y2",
+            mode="lines+markers",
+            name=gettext("Error of v{version}").format(version=version),
+            line={"color": inks[index % len(inks)], "width": 1.8, "dash": DASHES[index % len(DASHES)]},
+            marker={"size": 7, "symbol": VERSION_POINTS[index % len(VERSION_POINTS)]},
+            customdata=[
+                _line(item.week, f"v{item.version}", f"{percent(item.wape)} ({number(item.rows)})") for item in mine
+            ],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+
+
+def _reign_alt(reigns: Sequence[Reign], weeks: Sequence[VersionWeek]) -> str:
+    told = [
+        gettext("v{version} since {date}.").format(version=reign.version, date=day(reign.since.date()))
+        for reign in sorted(reigns, key=lambda reign: reign.since)
+    ]
+    known = [item.wape for item in weeks if item.wape is not None]
+    if known:
+        text = gettext("Error per week between {low} and {high}.")
+        told.append(text.format(low=percent(min(known)), high=percent(max(known))))
+    return " ".join(told) or gettext("No data in this chart.")
 
 
 # ---------------------------------------------------------------- what if

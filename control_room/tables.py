@@ -11,6 +11,7 @@ from control_room.clients.mlflow import ExperimentRun
 from control_room.i18n import N_, amount, duration, gettext, moment, number, percent
 from control_room.outcomes import Outcome, break_even
 from control_room.words import (
+    ACTIONS,
     DRIFT_LEVELS,
     INPUT_NAMES,
     MODEL_NAMES,
@@ -36,10 +37,12 @@ from ml.records import (
     HistoryItem,
     Metrics,
     Outlier,
+    Reign,
     RowError,
     Run,
     StoreDays,
     SumCoverage,
+    VersionWeek,
 )
 
 INPUTS = ("price", "promotion", "holiday")
@@ -337,6 +340,25 @@ def _sum(item: SumCoverage, frequency: str) -> dict[str, str]:
         gettext("Over"): word(TOTAL_SPANS.get(frequency, TOTAL_SPANS["D"]), span),
         gettext("Totals tested"): number(item.sums),
         **{gettext(METRICS[level]): percent(share) for level, share in item.coverage.items()},
+    }
+
+
+def reigns(found: Sequence[Reign], weeks: Sequence[VersionWeek]) -> pd.DataFrame:
+    """One row per time as champion, newest first, with the version's error over the given weeks."""
+    return pd.DataFrame([_reign(item, [week for week in weeks if week.version == item.version]) for item in found])
+
+
+def _reign(item: Reign, weeks: Sequence[VersionWeek]) -> dict[str, Any]:
+    sold = sum(week.sold for week in weeks)
+    return {
+        gettext("Version"): f"v{item.version}",
+        gettext("From"): moment(item.since),
+        gettext("Until"): moment(item.until) if item.until else gettext("today"),
+        gettext("What"): word(ACTIONS, item.action),
+        gettext("Error in this span"): sum(week.error for week in weeks) / sold if sold > 0 else None,
+        gettext("Gain when judged"): item.gain,
+        gettext("Who"): item.actor,
+        gettext("Why"): item.reason,
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
-from ml.records import WHAT_IF, Accuracy, AccuracyRow
+from ml.records import WHAT_IF, Accuracy, AccuracyRow, VersionWeek
 from ml.store import Store
 
 By = Literal["date", "horizon", "store", "product", "promotion"]
@@ -73,6 +73,23 @@ ORDER BY whole DESC, rows DESC, key
 LIMIT :most
 """
 
+_WEEKS = """
+WITH last AS (
+  SELECT max(p.prediction_id) AS prediction_id
+  FROM predictions p
+  WHERE {where}
+  GROUP BY p.date, p.store, p.product, p.model_version
+)
+SELECT p.model_version AS version, date_trunc('week', p.date)::date AS week, count(*) AS rows,
+  sum(a.sales) AS sold, sum(abs(p.prediction - a.sales)) AS error
+FROM last
+JOIN predictions p USING (prediction_id)
+JOIN actuals a ON a.date = p.date AND a.store = p.store AND a.product = p.product
+GROUP BY p.model_version, week
+ORDER BY week DESC, version
+LIMIT :most
+"""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -96,6 +113,18 @@ def accuracy(store: Store, by: By, wanted: Judged) -> Accuracy:
     total = next((_row(row) for row in found if row["whole"] and row["rows"]), None)
     items = tuple(sorted((_row(row) for row in found if not row["whole"]), key=_order(by)))
     return Accuracy(by=by, items=items, total=total)
+
+
+def weeks(store: Store, wanted: Judged) -> tuple[VersionWeek, ...]:
+    """Accuracy of each version per week, oldest first: a version is judged by its own last answer for a day, also
+    after another one became champion."""
+    where, values = _where(wanted)
+    with store.begin() as connection:
+        connection.execute(sa.text(f"SET LOCAL work_mem = '{WORK_MEMORY}'"))
+        found = connection.execute(sa.text(_WEEKS.format(where=where)), {**values, "most": MOST_KEYS}).mappings().all()
+    return tuple(
+        VersionWeek(**row, wape=row["error"] / row["sold"] if row["sold"] > 0 else None) for row in reversed(found)
+    )
 
 
 def _where(wanted: Judged) -> tuple[str, dict[str, Any]]:

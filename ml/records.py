@@ -687,6 +687,20 @@ class Accuracy(Record):
     total: AccuracyRow | None
 
 
+class VersionWeek(Record):
+    """What one version forecast for the days of one week (that begins on ``week``), beside what was sold.
+
+    ``sold`` and ``error`` (sum of absolute errors) in units, ``wape`` a share.
+    """
+
+    version: str
+    week: dt.date
+    rows: int
+    sold: float
+    error: float
+    wape: float | None
+
+
 class Replay(Record):
     """A logged prediction made once more with the bundle and the history that gave it.
 

@@ -53,6 +53,7 @@ from ml.records import (
     Snapshot,
     Upload,
     UserRole,
+    VersionWeek,
     Webhook,
 )
 
@@ -198,6 +199,11 @@ class ApiClient:
     def accuracy(self, by: str, filters: MappingType[str, Any]) -> Accuracy:
         """How right the logged predictions were, per key; ``filters``: from, to, store, product, version."""
         return _record(Accuracy, self._json("GET", "/v1/accuracy", params=_given({"by": by, **filters}), seconds=30))
+
+    def accuracy_weeks(self, since: dt.date | None = None) -> tuple[VersionWeek, ...]:
+        """Each version's error per week, oldest first."""
+        reply = self._json("GET", "/v1/accuracy/weeks", params=_given({"from": since}), seconds=30)
+        return _list(VersionWeek, reply, "items")
 
     # ---------------------------------------------------------------- scenarios
 

@@ -605,6 +605,16 @@ class FakeApi:
         ]  # fmt: skip
         return r.ChampionsPage(items=tuple(reversed(reigns)), next_cursor=None)
 
+    def accuracy_weeks(self, since: dt.date | None = None) -> tuple[r.VersionWeek, ...]:
+        self.world.asked("api", f"accuracy weeks {since}")
+        monday = TODAY - DAY * TODAY.weekday()
+        return () if self.world.empty else tuple(
+            r.VersionWeek(version=version, week=monday - DAY * 7 * back, rows=84, sold=900.0, error=900 * wape,
+                          wape=wape)
+            for back in range(5, 0, -1)
+            for version, wape in (("6", 0.22), ("7", 0.19 + back / 100))
+        )  # fmt: skip
+
     def me(self) -> r.Me:
         self.world.asked("api", "me")
         return r.Me(name="this machine", role=self.world.role)

@@ -197,3 +197,33 @@ def test_missing_rows_and_drift_say_the_same_in_words(speak):
     drawn = charts.drift_chart(features, {"price": 0.3}, dark=True)
     assert len({trace.marker.symbol for trace in drawn.figure.data}) == 3
     assert drawn.alt.startswith("Price: strong drift, effect 0.42, importance 30.0%. Sales: within chance")
+
+
+def reign(version: str, since: int, until: int | None) -> r.Reign:
+    times = [dt.datetime.combine(START + DAY * n, dt.time(), dt.UTC) for n in (since, until or 0)]
+    return r.Reign(
+        promotion_id=since + 100, version=version, since=times[0], until=times[1] if until else None, action="promote",
+        previous=None, actor="a", reason="b",
+    )  # fmt: skip
+
+
+def test_each_time_as_champion_is_shaded_and_named_where_there_is_room():
+    reigns = [reign("5", -20, -10), reign("6", -10, 3), reign("7", 3, None)]
+    weeks = [r.VersionWeek(version="6", week=START, rows=9, sold=10.0, error=2.5, wape=0.25)]
+    chart = charts.reign_chart(SALES, reigns, weeks)
+    shades = [shape for shape in chart.figure.layout.shapes if shape.type == "rect"]
+    assert [(shape.x0, shape.x1) for shape in shades] == [(START, START + DAY * 3), (START + DAY * 3, START + DAY * 9)]
+    assert [note.text for note in chart.figure.layout.annotations] == ["v6", "v7"]
+    assert list(trace(chart, "Error of v6").y) == [0.25]
+    assert "v7 since Jan 4, 2026." in chart.alt
+    assert "between 25.0% and 25.0%" in chart.alt
+
+
+def test_what_did_not_move_the_champion_is_no_mark():
+    at = dt.datetime.combine(START + DAY * 2, dt.time(), dt.UTC)
+    moves = [
+        r.Promotion(promotion_id=n, at=at, action=action, version=str(n), previous=None, actor="a", reason="b")
+        for n, action in enumerate(("promote", "reject", "retire"), 1)
+    ]
+    chart = charts.forecast_chart(SALES, ANSWERS, promotions=moves)
+    assert [note.text for note in chart.figure.layout.annotations] == ["v1"]

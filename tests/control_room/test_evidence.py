@@ -28,3 +28,22 @@ def test_the_memo_can_be_taken_along(console, files, language):
     page = files["memo-html"]().decode()
     assert {"en": "too close to call", "es": "demasiado igualado"}[language] in page
     assert {"en": "+0.8%", "es": "+0,8 %"}[language] in page.replace("\xa0", " ")
+
+
+# ---------------------------------------------------------------- champions
+
+
+@both
+def test_champions_stand_over_what_sold_with_their_errors(console, world, language):
+    app = console("experiments", language, since_days="180")
+    assert not app.exception
+    table = next(frame.value for frame in app.dataframe if list(frame.value.iloc[:, 0]) == ["v7", "v6"])
+    assert list(table.iloc[:, 4]) == [pytest.approx(0.22), pytest.approx(0.22)]
+    assert table.iloc[0, 2] == {"en": "today", "es": "hoy"}[language]
+    since = max(what for _, what in world.calls if what.startswith("accuracy weeks"))
+    assert any(what.startswith(f"sales None None {since.rpartition(' ')[2]}") for _, what in world.calls)
+
+
+def test_without_a_champion_there_is_no_timeline(console, world, said):
+    world.empty, world.promotions = True, []
+    assert "There has been no champion yet." in said(console("experiments"))

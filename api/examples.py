@@ -16,6 +16,7 @@ MOST_ITEMS = 2  # of each list in a recorded answer
 
 PARAMETERS: dict[str, Any] = {
     "version": "1",
+    "model": "1",
     "prediction_id": 1,
     "upload_id": "8f14e45fceea167a5a36dedd4bea2543",
     "job_id": "c9f0f895fb98ab9159f51fd0297e236d",

@@ -724,6 +724,39 @@ class Replay(Record):
     seconds: float
 
 
+class Retold(Record):
+    """A logged prediction (``then``, by ``version``) beside what another version says (``now``) with the same inputs.
+
+    ``learned``: the other version has learned from this very day, so that what it says is no forecast.
+    """
+
+    prediction_id: int
+    created_at: dt.datetime
+    date: dt.date
+    store: str
+    product: str
+    unit: str
+    version: str
+    data_version: str
+    then: float
+    now: float
+    interval_now: dict[str, Bounds]
+    actual: float | None
+    learned: bool
+
+
+class Retellings(Record):
+    """What ``version`` would have said. ``gone``: rows left out, because the data they were answered from is no longer
+    kept; the WAPEs are shares, over the ``judged`` rows whose sales are known and not learned from."""
+
+    version: str
+    items: tuple[Retold, ...]
+    gone: int
+    judged: int
+    wape_then: float | None
+    wape_now: float | None
+
+
 class Override(Record):
     """What the person plans for one day; ``store``/``product`` left out mean all of the request."""
 

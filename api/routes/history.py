@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 
 from api.auth import needs
 from api.deps import HistoryFilterDep, PredictionId, ServicesDep, StoreDep
-from ml.records import HistoryItem, HistoryPage, Replay
+from api.retelling import MOST_ROWS, retell
+from ml.records import HistoryItem, HistoryPage, Replay, Retellings
 
 router = APIRouter(tags=["predictions"])
 MAX_ROWS = 1000
@@ -41,3 +42,17 @@ def replay(services: ServicesDep, prediction_id: PredictionId) -> Replay:
     """With the bundle and the version of the data that gave it; nothing is logged. 410 when one of them is no longer
     kept. `agrees` is false when the same bundle says something else today: then the code that answers has changed."""
     return services.replayer.replay(prediction_id)
+
+
+@router.get("/v1/retellings", dependencies=needs("viewer"), summary="What another version would have said")
+def retellings(
+    services: ServicesDep,
+    wanted: HistoryFilterDep,
+    model: Annotated[str, Query(pattern=r"^[1-9][0-9]{0,8}$", description="The version that answers now.")],
+    limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 100,
+    cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of a page of the history.")] = None,
+) -> Retellings:
+    """The newest logged predictions that fit, answered by `model` with the inputs and the data of then; nothing is
+    logged. `gone` rows are left out because their data is no longer kept (or is of a fifth version); `learned` rows are
+    shown and not judged, because the version has learned from their days. 410 when the version itself is gone."""
+    return retell(services.replayer, model, services.store.history(wanted, limit=limit, cursor=cursor).items)

@@ -44,6 +44,7 @@ from ml.records import (
     Purpose,
     ReadOptions,
     Replay,
+    Retellings,
     RowError,
     Run,
     SalesPoint,
@@ -164,6 +165,13 @@ class ApiClient:
     def replay(self, prediction_id: int) -> Replay:
         """A logged prediction made again as it was made; raises Retired when model or data are no longer kept."""
         return _record(Replay, self._json("POST", f"/v1/predictions/{prediction_id}/replay", seconds=60))
+
+    def retellings(
+        self, version: str, filters: MappingType[str, Any], limit: int = 100, cursor: str | None = None
+    ) -> Retellings:
+        """What a version would have said to logged questions; raises Retired when it is no longer kept."""
+        query = _given({**filters, "model": version, "limit": limit, "cursor": cursor})
+        return _record(Retellings, self._json("GET", "/v1/retellings", params=query, seconds=120))
 
     # ---------------------------------------------------------------- jobs
 

@@ -23,7 +23,9 @@ from ml.records import (
     ForecastReply,
     ForecastRequest,
     Health,
+    HistoryItem,
     Job,
+    Judgement,
     Limits,
     Me,
     ModelInfo,
@@ -119,6 +121,14 @@ def promotions() -> Seen[tuple[Promotion, ...]]:
 
 def champions(limit: int) -> Seen[ChampionsPage]:
     return ask_api(("champions", limit), lambda api: api.champions(limit=limit), seconds=15)
+
+
+def prediction(prediction_id: int) -> Seen[HistoryItem]:
+    return ask_api(("prediction", prediction_id), lambda api: api.prediction(prediction_id), seconds=30)
+
+
+def overrides(first: dt.date, last: dt.date) -> Seen[tuple[Judgement, ...]]:
+    return ask_api(("overrides", first, last), lambda api: api.overrides({"from": first, "to": last}), seconds=15)
 
 
 def accuracy_weeks(since: dt.date) -> Seen[tuple[VersionWeek, ...]]:

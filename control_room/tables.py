@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -35,9 +36,12 @@ from ml.records import (
     Evaluation,
     Explanation,
     HistoryItem,
+    Judgement,
     Metrics,
     Outlier,
     Reign,
+    Retellings,
+    Retold,
     RowError,
     Run,
     StoreDays,
@@ -153,6 +157,7 @@ HISTORY = {
     "prediction": N_("Forecast"),
     "low_80": N_("low 80 %"),
     "high_80": N_("high 80 %"),
+    "override": N_("By hand"),
     "actual": N_("Actual"),
     "error": N_("Error"),
     "model_version": N_("Model"),
@@ -164,21 +169,46 @@ HISTORY = {
 }
 
 
-def history(items: Sequence[HistoryItem]) -> pd.DataFrame:
+Given = Mapping[tuple[str, str, str], Judgement]  # store, product and date -> what a person put beside
+
+
+def history(items: Sequence[HistoryItem], given: Given = MappingProxyType({})) -> pd.DataFrame:
     """One row per prediction; ``id`` first, for the grid."""
     columns = ["id", *HISTORY]
-    return pd.DataFrame([_history_row(item) for item in items], columns=columns)
+    return pd.DataFrame([_history_row(item, given) for item in items], columns=columns)
 
 
-def _history_row(item: HistoryItem) -> dict[str, Any]:
+def _history_row(item: HistoryItem, given: Given) -> dict[str, Any]:
     low, high = item.interval.get("80", (None, None))
     row = item.model_dump(mode="json", exclude={"prediction_id", "interval", "inputs", "unit"})
-    return {"id": str(item.prediction_id), **row, "low_80": low, "high_80": high}
+    judged = given.get((item.store, item.product, item.date.isoformat()))
+    own = judged.units if judged else None
+    return {"id": str(item.prediction_id), **row, "low_80": low, "high_80": high, "override": own}
 
 
-def history_export(items: Sequence[HistoryItem]) -> pd.DataFrame:
-    frame = history(items).rename(columns={name: gettext(title) for name, title in HISTORY.items()})
+def history_export(items: Sequence[HistoryItem], given: Given = MappingProxyType({})) -> pd.DataFrame:
+    frame = history(items, given).rename(columns={name: gettext(title) for name, title in HISTORY.items()})
     return frame.rename(columns={"id": gettext("Prediction")})
+
+
+def retold(told: Retellings) -> pd.DataFrame:
+    """One row per question: what was said, what the other version says, what sold."""
+    return pd.DataFrame([_retold(item, f"v{told.version}") for item in told.items])
+
+
+def _retold(item: Retold, version: str) -> dict[str, Any]:
+    return {
+        gettext("Date"): item.date,
+        gettext("Store"): item.store,
+        gettext("Product"): item.product,
+        gettext("Said then"): item.then,
+        gettext("By"): f"v{item.version}",
+        gettext("{version} says").format(version=version): item.now,
+        gettext("Difference"): item.now - item.then,
+        gettext("Actual"): item.actual,
+        gettext("Note"): gettext("hindsight: it has learned from this day") if item.learned else "",
+        gettext("Prediction"): item.prediction_id,
+    }
 
 
 # ---------------------------------------------------------------- accuracy

@@ -226,7 +226,9 @@ class Logged(NamedTuple):
 
 @dataclass(frozen=True)
 class HistoryFilter:
-    """What to show of the log; ``from_date``/``to_date`` bound the predicted day, both inclusive."""
+    """What to show of the log; ``from_date``/``to_date`` bound the predicted day, ``made_from``/``made_to`` the day of
+    asking (UTC), all inclusive. ``supported``: whether history has similar days; ``outside``: rows whose actual sales
+    lie outside the interval of this level."""
 
     from_date: dt.date | None = None
     to_date: dt.date | None = None
@@ -235,6 +237,10 @@ class HistoryFilter:
     version: str | None = None
     source: str | None = None
     has_actual: bool | None = None
+    made_from: dt.date | None = None
+    made_to: dt.date | None = None
+    supported: bool | None = None
+    outside: Literal["80", "95"] | None = None
 
 
 class Store:
@@ -826,7 +832,26 @@ def _history_where(wanted: HistoryFilter) -> list[sa.ColumnElement[bool]]:
         where.append(columns.date <= wanted.to_date)
     if wanted.has_actual is not None:
         where.append(actuals.c.sales.is_not(None) if wanted.has_actual else actuals.c.sales.is_(None))
+    return where + _further_where(wanted)
+
+
+def _further_where(wanted: HistoryFilter) -> list[sa.ColumnElement[bool]]:
+    columns = predictions.c
+    where: list[sa.ColumnElement[bool]] = []
+    if wanted.made_from is not None:
+        where.append(columns.created_at >= _midnight(wanted.made_from))
+    if wanted.made_to is not None:
+        where.append(columns.created_at < _midnight(wanted.made_to + dt.timedelta(days=1)))
+    if wanted.supported is not None:
+        where.append(columns.similar_days > 0 if wanted.supported else columns.similar_days == 0)
+    if wanted.outside is not None:
+        bounds = columns[f"low_{wanted.outside}"], columns[f"high_{wanted.outside}"]
+        where.append(~actuals.c.sales.between(*bounds))
     return where
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), dt.UTC)
 
 
 def _history_item(row: sa.RowMapping) -> HistoryItem:

@@ -231,6 +231,7 @@ class World:
     drift: r.Drift | None = None
     gaps: bool = True
     jobs: dict[str, r.Job] = field(default_factory=dict)
+    overrides: list[r.Judgement] = field(default_factory=list)
 
     def add_job(self, job_id: str, state: str, **facts: Any) -> None:
         self.jobs[job_id] = job(job_id, state, **facts)
@@ -497,6 +498,43 @@ class FakeApi:
         first = int(cursor or 0)
         items = tuple(history_item(first + index) for index in range(min(limit, 60)))
         return r.HistoryPage(items=items, next_cursor=str(first + 60) if first < 120 else None)
+
+    def prediction(self, prediction_id: int) -> r.HistoryItem:
+        self.world.asked("api", f"prediction {prediction_id}")
+        if not 4000 < prediction_id <= 5000:
+            raise NotFound(f"There is no prediction {prediction_id}.")
+        return history_item(5000 - prediction_id)
+
+    def replay(self, prediction_id: int) -> r.Replay:
+        self.world.asked("api", f"replay {prediction_id}")
+        item = history_item(5000 - prediction_id)
+        now = item.prediction + 7 * (prediction_id % 2)
+        return r.Replay(
+            prediction_id=prediction_id, model_version="7", data_version=DATA_VERSION, manifest_sha256="ab",
+            then=item.prediction, now=now, difference=now - item.prediction, tolerance=0.001,
+            agrees=now == item.prediction, rows=1, unit=item.unit, interval_then=item.interval,
+            interval_now=item.interval, seconds=0.1,
+        )  # fmt: skip
+
+    def retellings(self, version: str, filters: Any, limit: int = 100, cursor: str | None = None) -> r.Retellings:
+        self.world.asked("api", f"retellings {version} {dict(filters)} {limit}")
+        names = ("prediction_id", "created_at", "date", "store", "product", "unit", "data_version", "actual")
+        items = tuple(
+            r.Retold(**{name: getattr(item, name) for name in names}, version=item.model_version, then=item.prediction,
+                     now=item.prediction + 2, interval_now=item.interval, learned=index >= 20)
+            for index, item in enumerate(history_item(index) for index in range(40))
+        )  # fmt: skip
+        return r.Retellings(version=version, items=items, gone=3, judged=12, wape_then=0.21, wape_now=0.19)
+
+    def overrides(self, filters: Any) -> tuple[r.Judgement, ...]:
+        self.world.asked("api", f"overrides {dict(filters)}")
+        return tuple(self.world.overrides)
+
+    def put_override(self, asked: r.NewJudgement) -> r.Judgement:
+        self.world.asked("api", f"put_override {asked.units} {asked.reason}")
+        made = r.Judgement(**asked.model_dump(), override_id=1, made_by="me", made_at=NOW)
+        self.world.overrides = [made] if asked.units is not None else []
+        return made
 
     def uploads(self) -> tuple[r.Upload, ...]:
         self.world.asked("api", "uploads")

@@ -17,6 +17,7 @@ from api.openapi import document
 from api.routes import (
     accuracy,
     advice,
+    alerts,
     compat,
     data,
     data_health,
@@ -54,6 +55,7 @@ ROUTERS = (
     advice,
     scenarios,
     accuracy,
+    alerts,
     data_health,
     judgements,
     keys,

@@ -6,6 +6,7 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from api.alerting import Alerter
 from api.champion import Champion
 from api.keyring import KeyRing
 from api.loading import Loader
@@ -49,6 +50,7 @@ class Services:
         self.spool = Spool(self.store, folder / "spool")
         self.scorer = Scorer(self.spool.log, self.metrics.predicted)
         self.keyring = KeyRing(Keys(self.store))
+        self.alerter = Alerter(self.champion, self.published, self.store)
         self.replayer = Replayer(self.champion, self.store, PublishedFolder(self.lake, folder / "replayed"))
         self.parts = Parts(
             {

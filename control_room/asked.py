@@ -16,6 +16,7 @@ from ml.records import (
     WHAT_IF,
     Accuracy,
     Advice,
+    Alerts,
     Answer,
     ApiKey,
     ChampionsPage,
@@ -113,6 +114,10 @@ def choice(version: str) -> str:
 
 def advice() -> Seen[Advice]:
     return ask_api("advice", lambda api: api.advice(), seconds=30)
+
+
+def alerts(limit: int) -> Seen[Alerts]:
+    return ask_api(("alerts", limit), lambda api: api.alerts(limit), seconds=60)
 
 
 def promotions() -> Seen[tuple[Promotion, ...]]:

@@ -7,6 +7,7 @@ from typing import Literal
 from control_room.findings import FINDINGS, KINDS
 from control_room.i18n import N_, NOTHING, amount, day, gettext, ngettext, number, percent
 from ml.records import (
+    Alert,
     Choice,
     Contribution,
     Decision,
@@ -193,6 +194,13 @@ ACTIONS = {
     "reject": N_("rejected"),
     "retire": N_("files given up"),
 }
+ALERT_KINDS = {
+    "outside_band": (":material/target:", N_("outside the interval"), "orange"),
+    "bias": (":material/balance:", N_("errs to one side"), "orange"),
+    "jump": (":material/trending_up:", N_("a jump is expected"), "blue"),
+    "missing": (":material/event_busy:", N_("days are missing"), "red"),
+    "unseen": (":material/new_label:", N_("not learned yet"), "gray"),
+}
 DRIFT_LEVELS = {
     "none": (":material/check:", N_("within chance"), "green"),
     "moderate": (":material/trending_up:", N_("moderate drift"), "orange"),
@@ -334,6 +342,26 @@ def gate(item: Gate) -> tuple[str, str, str]:
     name, form = GATES.get(item.name, (item.name.replace("_", " "), "percent"))
     show = percent if form == "percent" else signed
     return gettext(name) if item.name in GATES else name, show(item.value), show(item.bound)
+
+
+def alert(item: Alert) -> str:
+    """What is out of the ordinary about a series, in one sentence."""
+    days = int(item.facts.get("days", 0))
+    if item.kind == "outside_band":
+        text = gettext("Sales of {outside} of the last {days} known days lie outside the 95 % interval.")
+        return text.format(outside=number(int(item.facts["outside"])), days=number(days))
+    if item.kind == "bias":
+        over = gettext("On each of the last {days} known days the forecast was too high, {units} in all.")
+        under = gettext("On each of the last {days} known days the forecast was too low, {units} in all.")
+        return (over if float(item.facts["net"]) > 0 else under).format(days=number(days), units=amount(item.units))
+    if item.kind == "jump":
+        text = gettext("{expected} units are expected {span}; in as many days before it sold {sold}.")
+        expected, sold = (amount(float(item.facts[name])) for name in ("expected", "sold"))
+        return text.format(expected=expected, sold=sold, span=span(item.date_from, item.date_to))
+    if item.kind == "missing":
+        text = gettext("Its sales are not known since {date}; about {units} units are missing.")
+        return text.format(date=day(item.date_from), units=amount(item.units))
+    return gettext("The champion has not learned it yet: its answers rest on similar ones.")
 
 
 def signed(share: float | None) -> str:

@@ -146,6 +146,11 @@ def _where(wanted: Judged) -> tuple[str, dict[str, Any]]:
     return " AND ".join([*fixed, *conditions]), {**values, "what_if": WHAT_IF}
 
 
+def judged_where(since: dt.date) -> tuple[str, dict[str, Any]]:
+    """The condition on ``predictions p`` for what is judged from a day on, with its values."""
+    return _where(Judged(from_date=since))
+
+
 def _order(by: By) -> Any:
     return (lambda row: int(row.key)) if by == "horizon" else (lambda row: row.key)
 

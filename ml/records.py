@@ -687,6 +687,36 @@ class Accuracy(Record):
     total: AccuracyRow | None
 
 
+AlertKind = Literal["outside_band", "bias", "jump", "missing", "unseen"]
+
+
+class Alert(Record):
+    """Something out of the ordinary about one series, with the ``units`` at stake between two dates.
+
+    ``outside_band``: newest sales beyond the 95 % interval; ``bias``: forecasts all err to one side; ``jump``: much
+    more or less is expected than sold lately; ``missing``: its newest days are not known; ``unseen``: the champion has
+    not learned its store or product.
+    """
+
+    kind: AlertKind
+    store: str
+    product: str
+    date_from: dt.date
+    date_to: dt.date
+    units: float
+    facts: dict[str, float | int | str] = Field(default_factory=dict)
+
+
+class Alerts(Record):
+    """Those with the most units first; ``counts``: kind -> how many there are (200 at most of each). ``unknown`` names
+    the parts that could not be asked."""
+
+    data_version: str
+    items: tuple[Alert, ...]
+    counts: dict[AlertKind, int] = Field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+
 class VersionWeek(Record):
     """What one version forecast for the days of one week (that begins on ``week``), beside what was sold.
 

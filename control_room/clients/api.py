@@ -16,6 +16,7 @@ from ml.records import (
     ETL_DAG,
     Accuracy,
     Advice,
+    Alerts,
     Answer,
     ApiKey,
     ChampionsPage,
@@ -207,6 +208,10 @@ class ApiClient:
     def accuracy(self, by: str, filters: MappingType[str, Any]) -> Accuracy:
         """How right the logged predictions were, per key; ``filters``: from, to, store, product, version."""
         return _record(Accuracy, self._json("GET", "/v1/accuracy", params=_given({"by": by, **filters}), seconds=30))
+
+    def alerts(self, limit: int = 20) -> Alerts:
+        """What is out of the ordinary today; raises NoData while nothing is published."""
+        return _record(Alerts, self._json("GET", "/v1/alerts", params={"limit": limit}, seconds=30))
 
     def accuracy_weeks(self, since: dt.date | None = None) -> tuple[VersionWeek, ...]:
         """Each version's error per week, oldest first."""

@@ -232,6 +232,7 @@ class World:
     gaps: bool = True
     jobs: dict[str, r.Job] = field(default_factory=dict)
     overrides: list[r.Judgement] = field(default_factory=list)
+    alerts: list[r.Alert] = field(default_factory=list)
 
     def add_job(self, job_id: str, state: str, **facts: Any) -> None:
         self.jobs[job_id] = job(job_id, state, **facts)
@@ -263,6 +264,15 @@ class World:
                 for n, (name, level) in enumerate(moved.items())
             ),
         )  # fmt: skip
+        facts: dict[r.AlertKind, dict[str, float | int | str]] = {
+            "outside_band": {"days": 7, "outside": 3, "net": 120.0}, "bias": {"days": 10, "net": -88.0},
+            "jump": {"expected": 210.0, "sold": 100.0}, "missing": {"days": 4}, "unseen": {"days": 30},
+        }  # fmt: skip
+        self.alerts = [
+            r.Alert(kind=kind, store="S02", product="=P003", date_from=TODAY - DAY * 7, date_to=TODAY - DAY,
+                    units=210.0 - 30 * n, facts=told)
+            for n, (kind, told) in enumerate(facts.items())
+        ]  # fmt: skip
         self.keys = [
             r.ApiKey(key_id="0a1b2c3d4e5f", name="=Cash registers", role="planner", created_at=NOW - DAY,
                      created_by="console", expires_at=NOW + DAY * 30, last_used_at=NOW - MINUTE),
@@ -642,6 +652,15 @@ class FakeApi:
             for move, end in zip(moves, ends, strict=True)
         ]  # fmt: skip
         return r.ChampionsPage(items=tuple(reversed(reigns)), next_cursor=None)
+
+    def alerts(self, limit: int = 20) -> r.Alerts:
+        self.world.asked("api", f"alerts {limit}")
+        if self.world.empty:
+            raise NoData()
+        found = self.world.alerts[:limit]
+        counts = {kind: sum(item.kind == kind for item in self.world.alerts) for kind in {i.kind for i in found}}
+        unknown = ("database",) if "database" in self.world.down else ()
+        return r.Alerts(data_version=DATA_VERSION, items=tuple(found), counts=counts, unknown=unknown)
 
     def accuracy_weeks(self, since: dt.date | None = None) -> tuple[r.VersionWeek, ...]:
         self.world.asked("api", f"accuracy weeks {since}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from api.alerting import Alerter
 from api.champion import Champion
+from api.drifting import Drifting
 from api.keyring import KeyRing
 from api.loading import Loader
 from api.metrics import Metrics
@@ -51,6 +52,7 @@ class Services:
         self.scorer = Scorer(self.spool.log, self.metrics.predicted)
         self.keyring = KeyRing(Keys(self.store))
         self.alerter = Alerter(self.champion, self.published, self.store)
+        self.drifting = Drifting(self.store)
         self.replayer = Replayer(self.champion, self.store, PublishedFolder(self.lake, folder / "replayed"))
         self.parts = Parts(
             {

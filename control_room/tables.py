@@ -24,6 +24,7 @@ from control_room.words import (
     WARNINGS,
     driver,
     segment_name,
+    span,
     state,
     word,
 )
@@ -35,6 +36,7 @@ from ml.records import (
     Drift,
     Evaluation,
     Explanation,
+    FeatureDrift,
     HistoryItem,
     Judgement,
     Metrics,
@@ -320,6 +322,35 @@ def drift(found: Drift, importance: Mapping[str, float]) -> pd.DataFrame:
             for item in ordered
         ]
     )
+
+
+REFERENCES = {"year_before": N_("the same weeks a year before"), "recent": N_("the half year before")}
+
+
+def told_and_sold(told: Drift | None, sold: Drift | None) -> pd.DataFrame:
+    """Drift of the predictions and of the sales, as far as either was measured."""
+    found = ((told, "prediction", gettext("Predictions")), (sold, "sales", gettext("Sales (the target)")))
+    rows = [
+        _moved(drift, item, name)
+        for drift, feature, name in found
+        if drift is not None
+        for item in drift.features
+        if item.feature == feature
+    ]
+    return pd.DataFrame(rows)
+
+
+def _moved(drift: Drift, item: FeatureDrift, name: str) -> dict[str, Any]:
+    return {
+        gettext("What"): name,
+        gettext("Drift"): state(DRIFT_LEVELS, item.level)[1],
+        gettext("Effect"): item.distance,
+        gettext("Index"): item.psi,
+        gettext("Chance alone"): item.noise,
+        gettext("Beside"): word(REFERENCES, drift.reference or ""),
+        gettext("Days"): span(drift.date_from, drift.date_to),
+        gettext("Rows"): drift.rows,
+    }
 
 
 # ---------------------------------------------------------------- experiments

@@ -104,7 +104,7 @@ class Judged:
 
 def accuracy(store: Store, by: By, wanted: Judged) -> Accuracy:
     """Accuracy per key and over everything; raises ServiceDown when the database is away."""
-    where, values = _where(wanted)
+    where, values = judged_where(wanted)
     ahead = f", {_AHEAD}" if by == "horizon" else ""
     statement = sa.text(_SQL.format(where=where, key=_KEYS[by], ahead=ahead, weeks=_AHEAD))
     with store.begin() as connection:
@@ -118,7 +118,7 @@ def accuracy(store: Store, by: By, wanted: Judged) -> Accuracy:
 def weeks(store: Store, wanted: Judged) -> tuple[VersionWeek, ...]:
     """Accuracy of each version per week, oldest first: a version is judged by its own last answer for a day, also
     after another one became champion."""
-    where, values = _where(wanted)
+    where, values = judged_where(wanted)
     with store.begin() as connection:
         connection.execute(sa.text(f"SET LOCAL work_mem = '{WORK_MEMORY}'"))
         found = connection.execute(sa.text(_WEEKS.format(where=where)), {**values, "most": MOST_KEYS}).mappings().all()
@@ -127,8 +127,8 @@ def weeks(store: Store, wanted: Judged) -> tuple[VersionWeek, ...]:
     )
 
 
-def _where(wanted: Judged) -> tuple[str, dict[str, Any]]:
-    """Conditions of ours with the values bound. What lies beyond the last actual cannot be judged and is not read."""
+def judged_where(wanted: Judged) -> tuple[str, dict[str, Any]]:
+    """Conditions on ``predictions p`` of ours, with the values to bind. Nothing beyond the last actual is read."""
     given = {
         "p.date >= :from_date": wanted.from_date,
         "p.date <= :to_date": wanted.to_date,
@@ -144,11 +144,6 @@ def _where(wanted: Judged) -> tuple[str, dict[str, Any]]:
         "NOT p.warnings @> '[\"past_date\"]'",
     ]
     return " AND ".join([*fixed, *conditions]), {**values, "what_if": WHAT_IF}
-
-
-def judged_where(since: dt.date) -> tuple[str, dict[str, Any]]:
-    """The condition on ``predictions p`` for what is judged from a day on, with its values."""
-    return _where(Judged(from_date=since))
 
 
 def _order(by: By) -> Any:

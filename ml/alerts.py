@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sa
 
-from ml.accuracy import judged_where
+from ml.accuracy import Judged, judged_where
 from ml.cleaning import step
 from ml.records import Alert, Frequency, SeriesInfo
 from ml.store import Store
@@ -59,7 +59,7 @@ def live(store: Store, newest: dt.date, frequency: Frequency) -> list[Alert]:
 
     Judged by the last prediction for each day, as the accuracy is; raises ServiceDown when the database takes long.
     """
-    where, values = judged_where(newest - step(frequency) * BACK[frequency])
+    where, values = judged_where(Judged(from_date=newest - step(frequency) * BACK[frequency]))
     query = _LIVE.format(where=where, lately=LATELY, outside=OUTSIDE, run=RUN, net=NET)
     with store.begin() as connection:
         connection.execute(sa.text(f"SET LOCAL statement_timeout = '{PATIENCE}'"))

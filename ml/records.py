@@ -256,7 +256,10 @@ class Outlier(Record):
 
 
 class DataHealth(Record):
-    """The last weeks of the published data; ``importance``: input -> its share in the champion's forecasts."""
+    """The last weeks of the published data; ``importance``: input -> its share in the champion's forecasts.
+
+    ``predictions``: how far what is predicted has moved; None where that could not be asked.
+    """
 
     data_version: str
     days: tuple[DataDay, ...]
@@ -264,6 +267,7 @@ class DataHealth(Record):
     outliers: tuple[Outlier, ...]
     importance: dict[str, float] = Field(default_factory=dict)
     unseen: tuple[str, ...] = ()
+    predictions: Drift | None = None
 
 
 class SeriesInfo(Record):

@@ -229,6 +229,7 @@ class World:
     keys: list[r.ApiKey] = field(default_factory=list)
     scenarios: dict[str, r.Scenario] = field(default_factory=dict)
     drift: r.Drift | None = None
+    predicted: r.Drift | None = None
     gaps: bool = True
     jobs: dict[str, r.Job] = field(default_factory=dict)
     overrides: list[r.Judgement] = field(default_factory=list)
@@ -264,6 +265,10 @@ class World:
                 for n, (name, level) in enumerate(moved.items())
             ),
         )  # fmt: skip
+        told = r.FeatureDrift(
+            feature="prediction", kind="numeric", psi=0.4, distance=0.6, noise=0.1, level="strong"
+        )  # fmt: skip
+        self.predicted = self.drift.model_copy(update={"features": (told,), "reference": "recent", "rows": 336})
         facts: dict[r.AlertKind, dict[str, float | int | str]] = {
             "outside_band": {"days": 7, "outside": 3, "net": 120.0}, "bias": {"days": 10, "net": -88.0},
             "jump": {"expected": 210.0, "sold": 100.0}, "missing": {"days": 4}, "unseen": {"days": 30},
@@ -375,6 +380,7 @@ class FakeApi:
                 r.StoreDays(store=s, newest=TODAY - DAY, silent_days=2 * (s == "S02" and gap > 0), missing=0.01)
                 for s in STORES
             ),
+            predictions=self.world.predicted,
             outliers=tuple(
                 r.Outlier(date=TODAY - DAY * n, store=STORES[n % 2], product="P001", sales=3.0, usual=40.0 + n)
                 for n in range(4 * self.world.gaps)

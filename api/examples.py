@@ -30,6 +30,17 @@ PARAMETERS: dict[str, Any] = {
     "filename": "sales.csv",
 }
 CHANGE = {"reason": "Better in each of the last four weeks", "actor": "ana@shop.example"}
+PLAN: dict[str, Any] = {
+    "name": "Ten per cent off in the first week",
+    "store": "S01",
+    "product": "P001",
+    "date_from": "2026-01-05",
+    "periods": 14,
+    "variants": [
+        {"name": "As planned", "days": []},
+        {"name": "Ten per cent off", "days": [{"date": "2026-01-05", "price": 8.99, "promotion": 1}]},
+    ],
+}
 BODIES: dict[str, Any] = {
     "PUT /v1/actuals": {"rows": [{"date": "2026-01-05", "store": "S01", "product": "P001", "sales": 21}]},
     "PUT /v1/overrides": {
@@ -39,17 +50,8 @@ BODIES: dict[str, Any] = {
         "units": 30,
         "reason": "The fair is in town",
     },
-    "PUT /v1/scenarios/{scenario_id}": {
-        "name": "Ten per cent off in the first week",
-        "store": "S01",
-        "product": "P001",
-        "date_from": "2026-01-05",
-        "periods": 14,
-        "variants": [
-            {"name": "As planned", "days": []},
-            {"name": "Ten per cent off", "days": [{"date": "2026-01-05", "price": 8.99, "promotion": 1}]},
-        ],
-    },
+    "PUT /v1/scenarios/{scenario_id}": PLAN,
+    "POST /v1/differences": PLAN | {"store": "Madrid Centro", "product": "BAK-01 Country bread"},
     "POST /v1/models/rollback": CHANGE,
     "POST /v1/models/{version}/promote": CHANGE,
 }

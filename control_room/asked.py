@@ -32,6 +32,7 @@ from ml.records import (
     ModelInfo,
     ModelReport,
     Pipeline,
+    PlanDifferences,
     PredictionInput,
     Progress,
     Promotion,
@@ -39,6 +40,7 @@ from ml.records import (
     Run,
     SalesPoint,
     Scenario,
+    ScenarioPlan,
     Snapshot,
     Upload,
     UserRole,
@@ -83,6 +85,12 @@ def what_if(
     """Answers to what is only tried out. The same until model or data change, and asking logs them: ask once."""
     question = ("what-if", tuple(row.model_dump_json() for row in rows), model, version, data_version)
     return ask_api(question, lambda api: api.predict(rows, model, WHAT_IF), seconds=6 * 3600)
+
+
+def differences(plan: ScenarioPlan, version: str, data_version: str) -> Seen[PlanDifferences]:
+    """The same until model or data change; nothing is logged."""
+    question = ("differences", plan.model_dump_json(), version, data_version)
+    return ask_api(question, lambda api: api.differences(plan, version), seconds=6 * 3600)
 
 
 def accuracy(by: str, filters: Mapping[str, Any]) -> Seen[Accuracy]:

@@ -41,6 +41,7 @@ from ml.records import (
     Judgement,
     Metrics,
     Outlier,
+    PlanDifference,
     Reign,
     Retellings,
     Retold,
@@ -112,18 +113,27 @@ def row_errors(rows: Sequence[RowError]) -> pd.DataFrame:
 Scored = Sequence[tuple[str, tuple[Outcome, ...]]]  # name of the model -> outcomes, baseline first
 
 
-def what_if(models: Scored) -> pd.DataFrame:
+def what_if(models: Scored, ranges: Sequence[Sequence[PlanDifference]]) -> pd.DataFrame:
     """One row per scenario and model, with what it brings beside the baseline of the same model."""
-    return pd.DataFrame([_brought(name, found[0], one) for name, found in models for one in found])
+    rows = []
+    for (name, found), known in zip(models, ranges, strict=True):
+        intervals = [None, *(item.interval for item in known)] if known else [None] * len(found)
+        rows += [_brought(name, found[0], one, sure) for one, sure in zip(found, intervals, strict=True)]
+    return pd.DataFrame(rows)
 
 
-def _brought(model: str, baseline: Outcome, one: Outcome) -> dict[str, Any]:
+def _brought(
+    model: str, baseline: Outcome, one: Outcome, sure: Mapping[str, tuple[float, float]] | None
+) -> dict[str, Any]:
     beside = one is not baseline
+    low, high = sure["80"] if sure else (None, None)
     return {
         gettext("Scenario"): one.name,
         gettext("Model"): model,
         gettext("Units"): one.units,
         gettext("± units"): one.units - baseline.units if beside else None,
+        gettext("± low 80 %"): low,
+        gettext("± high 80 %"): high,
         gettext("Revenue"): one.revenue,
         gettext("± revenue"): _less(one.revenue, baseline.revenue) if beside else None,
         gettext("Profit"): one.profit,

@@ -858,6 +858,25 @@ class ScenarioPlan(Record):
     model_version: str | None = Field(None, max_length=20)
 
 
+class PlanDifference(Record):
+    """What one variant of a plan sells beside the first, in units. ``interval`` is that of the difference, which is
+    not the difference of the intervals; null where ``unsupported`` of the ``changed`` days are like none in history."""
+
+    name: str
+    units: float
+    interval: dict[str, Bounds] | None
+    changed: int
+    unsupported: int
+
+
+class PlanDifferences(Record):
+    """Every variant but the first, under one model."""
+
+    model: ModelRef
+    data_version: str
+    items: tuple[PlanDifference, ...]
+
+
 class Scenario(Record):
     """A what-if that was kept; it is asked anew each time it is opened."""
 

@@ -40,6 +40,7 @@ from ml.records import (
     NewApiKey,
     NewJudgement,
     NewWebhook,
+    PlanDifferences,
     PredictionInput,
     Promotion,
     Purpose,
@@ -230,6 +231,11 @@ class ApiClient:
         """Under an id of ours: keeping it again replaces its plan."""
         body = plan.model_dump(mode="json", exclude_none=True)
         return _record(Scenario, self._json("PUT", f"/v1/scenarios/{_part(scenario_id)}", json=body))
+
+    def differences(self, plan: ScenarioPlan, model: str = "champion") -> PlanDifferences:
+        """What each variant sells beside the first, with the interval of the difference."""
+        body = plan.model_dump(mode="json", exclude_none=True)
+        return _record(PlanDifferences, self._json("POST", "/v1/differences", params={"model": model}, json=body))
 
     def delete_scenario(self, scenario_id: str) -> None:
         self._ask("DELETE", f"/v1/scenarios/{_part(scenario_id)}")

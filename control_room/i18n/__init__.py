@@ -132,6 +132,11 @@ def amount(value: float | None) -> str:
     return number(value, 0 if value is None or abs(value) >= 1000 else 1)
 
 
+def signed_amount(value: float) -> str:
+    """An amount with its sign; the typographic minus, as it stands within a sentence."""
+    return f"{'+' if value >= 0 else '−'}{amount(abs(value))}"
+
+
 def percent(share: float | None, digits: int = 1, signed: bool = False) -> str:
     """A share as percent: 0.123 is 12.3 %."""
     if share is None or share != share:

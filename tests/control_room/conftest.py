@@ -420,6 +420,22 @@ class FakeApi:
         inputs = {"price": price, "promotion": promotion, "holiday": 0}
         return answer(row.date, row.store or "S01", row.product or "P001", prediction=point, inputs=inputs, **more)
 
+    def differences(self, plan: r.ScenarioPlan, model: str = "champion") -> r.PlanDifferences:
+        """A tenth of each difference; none for half the price."""
+        self.world.asked("api", f"differences {len(plan.variants)} {model}")
+        items = []
+        for variant in plan.variants[1:]:
+            units = 100.0 * sum(item.promotion or 0.0 for item in variant.days)
+            beyond = sum(item.price is not None and item.price <= 5 for item in variant.days)
+            items.append(
+                r.PlanDifference(
+                    name=variant.name, units=units, changed=len(variant.days), unsupported=beyond,
+                    interval=None if beyond else {"80": (units - 20, units + 20), "95": (units - 30, units + 30)},
+                )
+            )  # fmt: skip
+        ref = r.ModelRef(name="sales", version=model, alias=None, run_id="r")
+        return r.PlanDifferences(model=ref, data_version=DATA_VERSION, items=tuple(items))
+
     def accuracy(self, by: Any, filters: Any) -> r.Accuracy:
         self.world.asked("api", f"accuracy {by} {dict(filters)}")
         if self.world.empty:

@@ -336,6 +336,43 @@ class SumCoverage(Record):
     coverage: dict[str, float]
 
 
+class CalibrationBin(Record):
+    """The challenger's forecasts of about one size: what was forecast and sold on average, in units, and the share of
+    actuals inside the intervals, which had not seen these rows."""
+
+    rows: int
+    forecast: float
+    actual: float
+    coverage: dict[str, float]
+
+
+class ErrorSpread(Record):
+    """Forecast minus sales of one model so many weeks ahead: the 5, 25, 50, 75 and 95 % quantiles, in units."""
+
+    model: str
+    week: int
+    quantiles: tuple[float, ...]
+
+
+class Disagreement(Record):
+    """One judged row on which challenger and champion lie far apart, in units."""
+
+    date: dt.date
+    store: str
+    product: str
+    actual: float
+    challenger: float
+    champion: float
+
+
+class TuningTrial(Record):
+    """One try of the search for parameters; ``error`` on the fold that it was judged on, a share."""
+
+    number: int
+    error: float
+    params: dict[str, float | int | str]
+
+
 ModelKind = Literal["xgboost", "linear", "seasonal_naive", "moving_average"]
 
 
@@ -366,6 +403,9 @@ class Evaluation(Record):
     weekly_gain: tuple[tuple[str, float], ...] = ()
     sums: tuple[SumCoverage, ...] = ()
     choice: Choice | None = None
+    calibration: tuple[CalibrationBin, ...] = ()
+    spreads: tuple[ErrorSpread, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
 
 
 class Gate(Record):
@@ -440,11 +480,17 @@ class ModelInfo(Record):
 
 
 class ModelReport(Record):
-    """One registered model with the evidence it was judged on."""
+    """One registered model with the evidence it was judged on.
+
+    ``trials``: how its parameters were searched; ``importance``: parameter -> its share in how the trials' errors vary
+    (functional ANOVA), empty where there were too few.
+    """
 
     model: ModelInfo
     evaluation: Evaluation | None
     decision: Decision | None
+    trials: tuple[TuningTrial, ...] = ()
+    importance: dict[str, float] = Field(default_factory=dict)
 
 
 AdviceCode = Literal[

@@ -42,7 +42,9 @@ from ml.records import (
     Accuracy,
     AccuracyRow,
     Answer,
+    CalibrationBin,
     DataDay,
+    ErrorSpread,
     Evaluation,
     FeatureDrift,
     Promotion,
@@ -50,6 +52,7 @@ from ml.records import (
     Run,
     SalesPoint,
     Segment,
+    TuningTrial,
     VersionWeek,
 )
 
@@ -452,6 +455,121 @@ def _dots_alt(names: list[str], values: dict[str, list[float | None]]) -> str:
         shares = ", ".join(f"{word(MODEL_NAMES, model)} {percent(row[index])}" for model, row in values.items())
         parts.append(f"{name}: {shares}.")
     return " ".join(parts) or gettext("No data in this chart.")
+
+
+# ---------------------------------------------------------------- behind the verdict
+
+
+def calibration_chart(bins: Sequence[CalibrationBin], *, dark: bool = False) -> Chart:
+    """Forecast beside what sold, by size of the forecast; on the line both are the same."""
+    colours = look(dark)
+    figure = _figure(colours, height=300)
+    held = gettext("In the 80 % interval")
+    most = max([item.forecast for item in bins] + [item.actual for item in bins])
+    figure.add_scatter(
+        x=[0, most], y=[0, most], mode="lines", name=gettext("as forecast"), hoverinfo="skip",
+        line={"color": colours.muted, "dash": "dot", "width": 1.5},
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[item.forecast for item in bins],
+        y=[item.actual for item in bins],
+        mode="markers+lines",
+        name=gettext("sold on average"),
+        line={"color": colours.model, "width": 1.5},
+        marker={"size": 9, "symbol": "diamond"},
+        customdata=[
+            f"{amount(item.forecast)} → {amount(item.actual)}<br>{held} {percent(item.coverage.get('80'))}"
+            for item in bins
+        ],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    figure.update_xaxes(title=gettext("Forecast, units"), rangemode="tozero")
+    figure.update_yaxes(title=gettext("Sold, units"), rangemode="tozero")
+    figure.update_layout(margin={"b": 84})
+    first, last = bins[0], bins[-1]
+    text = gettext("Smallest forecasts {low} on average, sold {low_sold}; largest {high}, sold {high_sold}.")
+    facts = {"low": first.forecast, "low_sold": first.actual, "high": last.forecast, "high_sold": last.actual}
+    return Chart(figure, text.format(**{name: amount(value) for name, value in facts.items()}))
+
+
+def spread_chart(spreads: Sequence[ErrorSpread], *, dark: bool = False) -> Chart:
+    """Forecast minus sales by week ahead: the middle half as a box, nine of ten as whiskers."""
+    colours = look(dark)
+    figure = _figure(colours, height=300)
+    for model in dict.fromkeys(item.model for item in spreads):
+        mine = [item for item in spreads if item.model == model]
+        low, first, middle, third, high = zip(*(item.quantiles for item in mine), strict=True)
+        figure.add_box(
+            x=[gettext("week {number}").format(number=item.week) for item in mine],
+            q1=first,
+            median=middle,
+            q3=third,
+            lowerfence=low,
+            upperfence=high,
+            name=word(MODEL_NAMES, model),
+            line={"color": _model_colour(model, colours), "width": 1.5},
+            fillcolor="rgba(0,0,0,0)",
+        )
+    figure.add_hline(y=0, line={"color": colours.muted, "dash": "dot", "width": 1})
+    figure.update_layout(boxmode="group", yaxis_title=gettext("Forecast minus sold, units"))
+    text = gettext("{model}, week {number}: nine of ten errors between {low} and {high} units.")
+    told = [
+        text.format(
+            model=word(MODEL_NAMES, item.model), number=item.week, low=amount(item.quantiles[0]),
+            high=amount(item.quantiles[-1]),
+        )
+        for item in spreads
+    ]  # fmt: skip
+    return Chart(figure, " ".join(told))
+
+
+def importance_chart(importance: Mapping[str, float], *, dark: bool = False) -> Chart:
+    """The share of each parameter in how the trials' errors vary, largest first."""
+    colours = look(dark)
+    ordered = sorted(importance.items(), key=lambda item: -item[1])
+    figure = _figure(colours, height=max(180, 60 + 26 * len(ordered)))
+    figure.add_bar(
+        x=[share for _, share in ordered],
+        y=[name for name, _ in ordered],
+        orientation="h",
+        marker={"color": colours.model},
+        text=[percent(share, 0) for _, share in ordered],
+        textposition="outside",
+        cliponaxis=False,
+        hoverinfo="skip",
+    )
+    figure.update_layout(showlegend=False, margin={"b": 8, "r": 40})
+    figure.update_xaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
+    return Chart(figure, ", ".join(f"{name} {percent(share)}" for name, share in ordered))
+
+
+def trials_chart(trials: Sequence[TuningTrial], *, dark: bool = False) -> Chart:
+    """Every trial as a line through its parameters to its error; parameters that never varied are left out."""
+    colours = look(dark)
+    figure = _figure(colours, height=340)
+    names = [name for name in trials[0].params if len({trial.params.get(name) for trial in trials}) > 1]
+    axes = [_axis(name, [trial.params.get(name) for trial in trials]) for name in names]
+    errors = [trial.error for trial in trials]
+    axes.append({"label": gettext("Error"), "values": errors, "tickformat": ".1%"})
+    figure.add_parcoords(
+        dimensions=axes,
+        line={"color": errors, "colorscale": [[0, colours.model], [1, colours.rival]], "showscale": False},
+        labelfont={"size": 11}, tickfont={"size": 10}, rangefont={"size": 10},
+    )  # fmt: skip
+    figure.update_layout(margin={"l": 44, "r": 56, "t": 52, "b": 16})
+    best = min(trials, key=lambda trial: trial.error)
+    text = gettext("{count} trials; the best one was number {number} with an error of {error}.")
+    return Chart(figure, text.format(count=number(len(trials)), number=number(best.number), error=percent(best.error)))
+
+
+def _axis(name: str, values: Sequence[float | int | str | None]) -> dict[str, object]:
+    """One axis; words get places of their own."""
+    if all(isinstance(value, int | float) for value in values):
+        return {"label": name, "values": values}
+    words = sorted({str(value) for value in values})
+    places = [words.index(str(value)) for value in values]
+    return {"label": name, "values": places, "tickvals": list(range(len(words))), "ticktext": words}
 
 
 # ---------------------------------------------------------------- accuracy

@@ -33,6 +33,7 @@ from ml.records import (
     Accuracy,
     AccuracyRow,
     Answer,
+    Disagreement,
     Drift,
     Evaluation,
     Explanation,
@@ -49,6 +50,7 @@ from ml.records import (
     Run,
     StoreDays,
     SumCoverage,
+    TuningTrial,
     VersionWeek,
 )
 
@@ -412,6 +414,32 @@ def _sum(item: SumCoverage, frequency: str) -> dict[str, str]:
         gettext("Totals tested"): number(item.sums),
         **{gettext(METRICS[level]): percent(share) for level, share in item.coverage.items()},
     }
+
+
+def disagreements(found: Sequence[Disagreement]) -> pd.DataFrame:
+    """Those furthest apart first, with which model came nearer to what sold."""
+    return pd.DataFrame([_disagreement(item) for item in found])
+
+
+def _disagreement(item: Disagreement) -> dict[str, Any]:
+    mine, theirs = abs(item.challenger - item.actual), abs(item.champion - item.actual)
+    nearer = "challenger" if mine < theirs else "champion" if theirs < mine else ""
+    return {
+        gettext("Date"): item.date,
+        gettext("Store"): item.store,
+        gettext("Product"): item.product,
+        gettext("Sold"): item.actual,
+        word(MODEL_NAMES, "challenger"): item.challenger,
+        word(MODEL_NAMES, "champion"): item.champion,
+        gettext("Difference"): item.challenger - item.champion,
+        gettext("Nearer"): word(MODEL_NAMES, nearer) if nearer else gettext("both alike"),
+    }
+
+
+def trials(found: Sequence[TuningTrial]) -> pd.DataFrame:
+    """One row per trial, the best first."""
+    ordered = sorted(found, key=lambda trial: trial.error)
+    return pd.DataFrame([{gettext("Trial"): t.number, gettext("Error"): t.error, **t.params} for t in ordered])
 
 
 def reigns(found: Sequence[Reign], weeks: Sequence[VersionWeek]) -> pd.DataFrame:

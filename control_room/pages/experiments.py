@@ -1,7 +1,7 @@
 """Experiments: is the challenger better, by how much, and may it serve?"""
 
 from control_room.framed import within_frame
-from control_room.views import experiments, reigns
+from control_room.views import evidence, experiments, reigns
 
 within_frame("experiments")
 report = experiments.choose()
@@ -12,6 +12,8 @@ experiments.metrics(report)
 experiments.totals(report)
 experiments.by_week_and_fold(report)
 experiments.by_segment(report)
+evidence.diagnostics(report)
+evidence.search(report)
 reigns.timeline()
 experiments.runs()
 experiments.audit()

@@ -111,6 +111,37 @@ def evaluation(models: dict[str, float]) -> r.Evaluation:
     )
 
 
+def diagnosed(found: r.Evaluation) -> r.Evaluation:
+    """With what lies behind the figures."""
+    sizes = [10.0 * (1 + n) for n in range(10)]
+    kept = {
+        "calibration": tuple(
+            r.CalibrationBin(rows=900, forecast=size, actual=size * 1.02, coverage={"80": 0.8, "95": 0.95})
+            for size in sizes
+        ),
+        "spreads": tuple(
+            r.ErrorSpread(model=model, week=week, quantiles=(-20.0 * week, -4.0, 0.5, 5.0, 22.0 * week))
+            for model in ("challenger", "champion", "seasonal_naive")
+            for week in (1, 2, 3, 4)
+        ),
+        "disagreements": tuple(
+            r.Disagreement(date=TODAY - DAY * n, store="S01", product="=P001", actual=90.0, challenger=95.0 + n,
+                           champion=70.0 - n)
+            for n in range(5, 0, -1)
+        ),
+    }  # fmt: skip
+    return found.model_copy(update=kept)
+
+
+TRIALS = tuple(
+    r.TuningTrial(
+        number=n, error=0.18 + n / 500,
+        params={"objective": ("tweedie", "squared")[n % 2], "max_depth": 4 + n, "max_bin": 64},
+    )
+    for n in range(9)
+)  # fmt: skip
+
+
 def model_info(version: str, aliases: tuple[str, ...], age: dt.timedelta) -> r.ModelInfo:
     return r.ModelInfo(
         name="sales", version=version, aliases=aliases, created_at=NOW - age, run_id=f"run{version}", kind="xgboost",
@@ -639,7 +670,12 @@ class FakeApi:
         models = {"challenger": 0.179, "champion": 0.182, "seasonal_naive": 0.247, "moving_average": 0.231}
         verdict = self.world.verdict if version == "8" else "better"
         judged = evaluation(models).model_copy(update={"choice": self.world.choice})
-        return r.ModelReport(model=info, evaluation=judged, decision=decision(verdict))
+        if version != "6":  # which is older than these figures
+            judged = diagnosed(judged)
+        return r.ModelReport(
+            model=info, evaluation=judged, decision=decision(verdict), trials=TRIALS if version == "8" else (),
+            importance={"max_depth": 0.9, "objective": 0.1} if version == "8" else {},
+        )  # fmt: skip
 
     def promote(self, version: str, reason: str, actor: str, expected: str | None = None) -> r.Promotion:
         self.world.asked("api", "promote")

@@ -227,3 +227,34 @@ def test_what_did_not_move_the_champion_is_no_mark():
     ]
     chart = charts.forecast_chart(SALES, ANSWERS, promotions=moves)
     assert [note.text for note in chart.figure.layout.annotations] == ["v1"]
+
+
+def trials(count: int) -> list[r.TuningTrial]:
+    params = [{"depth": 3 + n, "loss": ("a", "b")[n % 2], "bins": 64} for n in range(count)]
+    return [r.TuningTrial(number=n, error=0.3 - n / 100, params=params[n]) for n in range(count)]
+
+
+def test_trials_run_through_what_varied_to_their_errors():
+    chart = charts.trials_chart(trials(4))
+    axes = {axis.label: axis for axis in chart.figure.data[0].dimensions}
+    assert list(axes) == ["depth", "loss", "Error"]
+    assert (list(axes["loss"].values), list(axes["loss"].ticktext)) == ([0, 1, 0, 1], ["a", "b"])
+    assert list(axes["Error"].values) == pytest.approx([0.3, 0.29, 0.28, 0.27])
+    assert "4 trials; the best one was number 3 with an error of 27.0%." in chart.alt
+
+
+def test_what_mattered_most_comes_first():
+    chart = charts.importance_chart({"a": 0.1, "b": 0.9})
+    assert list(chart.figure.data[0].y) == ["b", "a"]
+    assert chart.alt == "b 90.0%, a 10.0%"
+
+
+def test_forecasts_stand_beside_sales_and_errors_beside_zero():
+    bins = [r.CalibrationBin(rows=9, forecast=f, actual=f + 1, coverage={"80": 0.8}) for f in (2.0, 20.0)]
+    chart = charts.calibration_chart(bins, dark=True)
+    assert list(trace(chart, "sold on average").y) == [3, 21]
+    assert "largest 20.0, sold 21.0" in chart.alt
+    spread = charts.spread_chart([r.ErrorSpread(model="champion", week=2, quantiles=(-9.0, -2.0, 0.0, 3.0, 8.0))])
+    box = trace(spread, "Champion")
+    assert (box.lowerfence[0], box.q1[0], box.median[0], box.q3[0], box.upperfence[0]) == (-9, -2, 0, 3, 8)
+    assert "between -9.0 and 8.0 units" in spread.alt

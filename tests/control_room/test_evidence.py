@@ -47,3 +47,27 @@ def test_champions_stand_over_what_sold_with_their_errors(console, world, langua
 def test_without_a_champion_there_is_no_timeline(console, world, said):
     world.empty, world.promotions = True, []
     assert "There has been no champion yet." in said(console("experiments"))
+
+
+# ---------------------------------------------------------------- behind the verdict
+
+
+@both
+def test_disagreements_say_who_came_nearer(console, said, language):
+    app = console("experiments", language)
+    assert not app.exception
+    nearer = {"en": "Challenger", "es": "Aspirante"}[language]
+    table = next(f.value for f in app.dataframe if list(f.value.iloc[:, -1]) == [nearer] * 5)
+    assert list(table.iloc[:, 6]) == [35, 33, 31, 29, 27]
+    titles = {
+        "en": ("Calibration", "Errors by week ahead", "Search for parameters", "What mattered"),
+        "es": ("Calibración", "Errores por semana", "Búsqueda de parámetros", "Qué importó"),
+    }
+    for words in titles[language]:
+        assert words in said(app)
+
+
+def test_an_older_model_has_no_such_figures_and_that_is_said(console, said):
+    text = said(console("experiments", version="6"))
+    assert "not kept yet when this model was judged" in text
+    assert "Search for parameters" not in text

@@ -54,6 +54,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/differences": PLAN | {"store": "Madrid Centro", "product": "BAK-01 Country bread"},
     "POST /v1/models/rollback": CHANGE,
     "POST /v1/models/{version}/promote": CHANGE,
+    "POST /v1/models/{version}/reject": CHANGE,
 }
 _RUN: dict[str, Any] = {
     "dag_id": "retrain_sales_model",
@@ -86,6 +87,7 @@ BY_HAND: dict[str, Any] = {
     "GET /v1/runs/{dag_id}": _json("200", {"items": [_RUN]}),
     "GET /v1/runs/{dag_id}/{run_id}": _json("200", _RUN),
     "POST /v1/models/{version}/promote": _json("200", _PROMOTION),
+    "POST /v1/models/{version}/reject": _json("200", {**_PROMOTION, "action": "reject"}),
     "POST /v1/models/rollback": _json("200", {**_PROMOTION, "action": "rollback", "version": "7", "previous": "8"}),
 }  # what needs Airflow, or moves the champion
 ALIKE = {

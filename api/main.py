@@ -65,6 +65,7 @@ ROUTERS = (
 )
 BODIES: list[type[BaseModel]] = [
     models.Change,
+    models.Refusal,
     runs.RunRequest,
     uploads.Reading,
     keys.KeyRequest,

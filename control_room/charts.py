@@ -557,7 +557,7 @@ def trials_chart(trials: Sequence[TuningTrial], *, dark: bool = False) -> Chart:
         line={"color": errors, "colorscale": [[0, colours.model], [1, colours.rival]], "showscale": False},
         labelfont={"size": 11}, tickfont={"size": 10}, rangefont={"size": 10},
     )  # fmt: skip
-    figure.update_layout(margin={"l": 44, "r": 56, "t": 52, "b": 16})
+    figure.update_layout(margin={"l": 104, "r": 56, "t": 56, "b": 36})
     best = min(trials, key=lambda trial: trial.error)
     text = gettext("{count} trials; the best one was number {number} with an error of {error}.")
     return Chart(figure, text.format(count=number(len(trials)), number=number(best.number), error=percent(best.error)))
@@ -566,7 +566,7 @@ def trials_chart(trials: Sequence[TuningTrial], *, dark: bool = False) -> Chart:
 def _axis(name: str, values: Sequence[float | int | str | None]) -> dict[str, object]:
     """One axis; words get places of their own."""
     if all(isinstance(value, int | float) for value in values):
-        return {"label": name, "values": values}
+        return {"label": name, "values": values, "tickformat": ".3~g"}
     words = sorted({str(value) for value in values})
     places = [words.index(str(value)) for value in values]
     return {"label": name, "values": places, "tickvals": list(range(len(words))), "ticktext": words}

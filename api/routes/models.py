@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.auth import needs
-from api.changing import move_champion
+from api.changing import move_champion, reject
 from api.deps import RegistryDep, ServicesDep, StoreDep, Version
 from api.openapi import json_body
 from api.strict import body_of
@@ -17,13 +17,18 @@ from ml.records import ChampionsPage, ModelInfo, ModelReport, Promotion
 router = APIRouter(prefix="/v1", tags=["models"])
 
 
-class Change(BaseModel):
-    """Who moves the champion, and why: both stand in the audit for good."""
+class Refusal(BaseModel):
+    """Who does not want a version, and why: both stand in the audit for good."""
 
     model_config = ConfigDict(extra="forbid")
 
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
     actor: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+
+
+class Change(Refusal):
+    """Who moves the champion, and why: both stand in the audit for good."""
+
     expected: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")] | None = Field(
         None,
         description="The version that you saw as champion when you decided (null: there was none). When another is "
@@ -37,6 +42,7 @@ class Change(BaseModel):
 
 
 ChangeBody = Annotated[Change, body_of(Change)]
+RefusalBody = Annotated[Refusal, body_of(Refusal)]
 
 
 class Models(BaseModel):
@@ -78,6 +84,18 @@ def promote(services: ServicesDep, version: Version, change: ChangeBody) -> Prom
     return move_champion(
         services, version, action="promote", actor=change.actor, reason=change.reason, expected=change.seen
     )
+
+
+@router.post(
+    "/models/{version}/reject",
+    dependencies=needs("manager"),
+    summary="Say that a version is not wanted, and why",
+    **json_body(Refusal),
+)
+def reject_version(services: ServicesDep, version: Version, refusal: RefusalBody) -> Promotion:
+    """Nothing moves: it stands in the audit, and the version no longer waits for approval. It can still be promoted
+    later. 409 for the champion."""
+    return reject(services, version, refusal.actor, refusal.reason)
 
 
 @router.get("/promotions", dependencies=needs("viewer"), summary="The audit of promotions, newest first")

@@ -306,6 +306,11 @@ class ApiClient:
         body = _given({"reason": reason, "actor": actor, "expected": expected})
         return _record(Promotion, self._json("POST", path, json=body, seconds=60))
 
+    def reject(self, version: str, reason: str, actor: str) -> Promotion:
+        """Note that a version is not wanted; raises Conflict for the champion."""
+        path = f"/v1/models/{_part(version)}/reject"
+        return _record(Promotion, self._json("POST", path, json={"reason": reason, "actor": actor}))
+
     def rollback(self, reason: str, actor: str, expected: str | None = None) -> Promotion:
         body = _given({"reason": reason, "actor": actor, "expected": expected})
         return _record(Promotion, self._json("POST", "/v1/models/rollback", json=body, seconds=60))

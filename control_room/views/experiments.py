@@ -173,6 +173,7 @@ def _buttons(case: Case) -> None:
             st.markdown(gettext("v{version} is the champion.").format(version=parts.plain(case.version)))
         else:
             _promote(case)
+            _reject(case)
         _roll_back(case)
 
 
@@ -187,6 +188,22 @@ def _promote(case: Case) -> None:
         actor, reason = _who_and_why("promote")
         if st.button(label, key="promote", type="primary", disabled=not (actor and reason)):
             _do(lambda api: api.promote(case.version, reason, actor, case.champion), "promote")
+
+
+def _reject(case: Case) -> None:
+    moves = [item for item in asked.promotions().value or () if item.version == case.version]
+    last = max(moves, key=lambda item: item.at, default=None)
+    if last is not None and last.action == "reject":
+        text = gettext("Rejected by {who} {time}: {reason}")
+        said = text.format(who=parts.plain(last.actor), time=moment(last.at), reason=parts.plain(last.reason))
+        st.markdown(f":material/block: {said}")
+        return
+    label = gettext("Reject v{version}").format(version=parts.plain(case.version))
+    with st.popover(label, icon=":material/block:"):
+        actor, reason = _who_and_why("reject")
+        if st.button(label, key="reject", disabled=not (actor and reason)):
+            told = gettext("v{version} is rejected; the champion stays.")
+            _do(lambda api: api.reject(case.version, reason, actor), "reject", told)
 
 
 def _roll_back(case: Case) -> None:
@@ -214,13 +231,13 @@ def _who_and_why(key: str) -> tuple[str, str]:
     return actor.strip(), reason.strip()
 
 
-def _do(action: Any, key: str) -> None:
+def _do(action: Any, key: str, told: str = "") -> None:
     api = session.services().api
     done: Promotion | None = parts.attempt(lambda: action(api), key)
     if done is not None:
         session.forget("api")
         st.toast(
-            gettext("v{version} is the champion now.").format(version=parts.plain(done.version)),
+            (told or gettext("v{version} is the champion now.")).format(version=parts.plain(done.version)),
             icon=":material/check_circle:",
         )
         st.rerun()

@@ -25,7 +25,8 @@ def retelling(chosen: dict[str, Any]) -> None:
         ),
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        version = address.select(gettext("Version"), models, models[0], "retell", lambda code: f"v{code}")
+        with st.container(width=240):
+            version = address.select(gettext("Version"), models, models[0], "retell", lambda code: f"v{code}")
         if st.button(gettext("Ask it"), icon=":material/record_voice_over:", key="retell-now"):
             st.session_state["retold"] = (version, _signature(chosen), _asked(version, chosen))
     kept = st.session_state.get("retold")

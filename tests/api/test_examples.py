@@ -17,6 +17,7 @@ AIRFLOW = {"POST /v1/etl", "POST /v1/retrain", "GET /v1/runs/{dag_id}", "GET /v1
 CONFLICTS = {
     "POST /v1/models/rollback",  # version 1 is the first champion
     "POST /v1/models/{version}/promote",  # and is it already
+    "POST /v1/models/{version}/reject",  # nor can it be refused
     "POST /v1/uploads/{upload_id}/check",  # the upload is accepted
     "DELETE /v1/jobs/{job_id}",  # the job has ended
 }

@@ -687,6 +687,12 @@ class FakeApi:
         assert expected == self.world.champion
         return self._moved("rollback", "6", reason, actor)
 
+    def reject(self, version: str, reason: str, actor: str) -> r.Promotion:
+        self.world.asked("api", f"reject {version}")
+        made = self._moved("reject", version, reason, actor)
+        self.world.champion = str(made.previous)
+        return made
+
     def _moved(self, action: Any, version: str, reason: str, actor: str) -> r.Promotion:
         made = r.Promotion(
             promotion_id=len(self.world.promotions) + 1, at=dt.datetime.now(dt.UTC), action=action, version=version,

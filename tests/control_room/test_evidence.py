@@ -71,3 +71,22 @@ def test_an_older_model_has_no_such_figures_and_that_is_said(console, said):
     text = said(console("experiments", version="6"))
     assert "not kept yet when this model was judged" in text
     assert "Search for parameters" not in text
+
+
+# ---------------------------------------------------------------- the decision
+
+
+@both
+def test_a_model_is_rejected_with_a_reason_and_then_says_so(console, world, said, language):
+    world.verdict = "better"
+    app = console("experiments")
+    assert app.button(key="reject").disabled
+    app.text_input(key="reject-actor").set_value("Ana")
+    app.text_area(key="reject-reason").set_value("bread is worse").run()
+    app.button(key="reject").click().run()
+    assert (world.champion, world.promotions[-1].action) == ("7", "reject")
+    again = console("experiments", language)
+    words = {"en": "Rejected by Ana", "es": "Rechazado por Ana"}[language]
+    assert words in said(again)
+    assert not [button for button in again.button if button.key == "reject"]
+    assert again.button(key="promote")

@@ -23,6 +23,7 @@ from control_room.i18n import (
     number,
     percent,
     reader,
+    signed_amount,
     weekday,
 )
 from control_room.outcomes import Outcome, unsupported
@@ -31,6 +32,7 @@ from control_room.words import (
     INPUT_NAMES,
     MODEL_NAMES,
     RUN_STATES,
+    driver,
     segment,
     segment_name,
     span,
@@ -46,6 +48,7 @@ from ml.records import (
     DataDay,
     ErrorSpread,
     Evaluation,
+    Explanation,
     FeatureDrift,
     Promotion,
     Reign,
@@ -239,6 +242,39 @@ def _forecast_alt(actual: Sequence[SalesPoint], answers: Sequence[Answer]) -> st
             )
         )
     return " ".join(parts) or gettext("No data in this chart.")
+
+
+SMALL_STEP = 0.05  # units; a step that no one would see is left out
+
+
+def waterfall_chart(told: Explanation, *, dark: bool = False) -> Chart:
+    """From the usual level to the forecast, a step for each thing that moves it."""
+    colours = look(dark)
+    steps = [item for item in told.contributions if abs(item.units) >= SMALL_STEP]
+    names = [gettext("Usual level"), *(driver(item.group) for item in steps), gettext("Forecast")]
+    values = [told.base, *(item.units for item in steps), told.prediction]
+    figure = _figure(colours, height=300)
+    figure.add_waterfall(
+        x=names,
+        y=values,
+        measure=["absolute", *("relative" for _ in steps), "total"],
+        text=[amount(told.base), *(signed_amount(item.units) for item in steps), amount(told.prediction)],
+        textposition="outside",
+        cliponaxis=False,
+        increasing={"marker": {"color": colours.model}},
+        decreasing={"marker": {"color": colours.rival}},
+        totals={"marker": {"color": colours.muted}},
+        connector={"line": {"color": colours.line, "width": 1}},
+        hoverinfo="skip",
+    )
+    figure.update_layout(showlegend=False, margin={"b": 8, "t": 36})
+    figure.update_yaxes(title=unit(told.unit), rangemode="tozero")
+    figure.update_xaxes(type="category")
+    told_steps = [f"{name} {signed_amount(item.units)}" for name, item in zip(names[1:-1], steps, strict=True)]
+    text = gettext("From {base} usual to {forecast}: {steps}.")
+    steps_said = ", ".join(told_steps) or gettext("nothing moves it")
+    facts = {"base": amount(told.base), "forecast": amount(told.prediction), "steps": steps_said}
+    return Chart(figure, text.format(**facts))
 
 
 # ---------------------------------------------------------------- champions

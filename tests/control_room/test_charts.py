@@ -258,3 +258,19 @@ def test_forecasts_stand_beside_sales_and_errors_beside_zero():
     box = trace(spread, "Champion")
     assert (box.lowerfence[0], box.q1[0], box.median[0], box.q3[0], box.upperfence[0]) == (-9, -2, 0, 3, 8)
     assert "between -9.0 and 8.0 units" in spread.alt
+
+
+def test_the_waterfall_goes_from_the_usual_level_to_the_forecast():
+    moves = {"promotion": 5.0, "price": 0.01, "weekday": -2.0}
+    told = r.Explanation(
+        date=START, store="S", product="P", prediction=13.01, unit="units/day", base=10.0,
+        contributions=tuple(r.Contribution(group=g, units=u) for g, u in moves.items()), sentence="mixed", drivers=(),
+        model=r.ModelRef(name="sales", version="7", alias=None, run_id="x"), data_version="d",
+    )  # fmt: skip
+    chart = charts.waterfall_chart(told)
+    bars = chart.figure.data[0]
+    assert list(bars.x) == ["Usual level", "promotion", "day of the week", "Forecast"]
+    assert (list(bars.y), list(bars.measure)) == (
+        [10.0, 5.0, -2.0, 13.01], ["absolute", "relative", "relative", "total"]
+    )  # fmt: skip
+    assert chart.alt == "From 10.0 usual to 13.0: promotion +5.0, day of the week −2.0."

@@ -49,6 +49,7 @@ MIGRATION_LOCK = 7_270_001
 PROMOTION_LOCK = 7_270_002
 REQUEST_ROWS = 100_000  # no request is answered with more rows, and no chunk of a job has more
 COPY_FROM = 50  # above this many rows COPY beats one INSERT with many values
+STREAMED = 2_000  # rows that are fetched at once where many are handed on
 COPY_BYTES = 1 << 18  # handed over at once; psycopg2's own 8 KB are many calls
 NO_HASH = "0" * 64
 MOVES = ("promote", "rollback")  # the actions that make a champion
@@ -395,6 +396,17 @@ class Store:
         return HistoryPage(
             items=items, next_cursor=_make_cursor(items[-1].prediction_id) if len(found) > limit else None
         )
+
+    def history_rows(self, wanted: HistoryFilter, *, limit: int) -> Iterator[HistoryItem]:
+        """As :meth:`history`, all rows one by one from a cursor of the server: memory does not grow with their number.
+
+        The connection is held until the last row is taken or the iterator is closed.
+        """
+        query = _history_query().where(*_history_where(wanted)).order_by(predictions.c.prediction_id.desc())
+        with self.begin() as connection:
+            streamed = connection.execution_options(stream_results=True, max_row_buffer=STREAMED)
+            for row in streamed.execute(query.limit(limit)).mappings():
+                yield _history_item(row)
 
     def prediction(self, prediction_id: int) -> HistoryItem:
         """One logged prediction; raises NotFound."""

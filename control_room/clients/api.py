@@ -161,6 +161,10 @@ class ApiClient:
         query = _given({**filters, "cursor": cursor, "limit": limit})
         return _record(HistoryPage, self._json("GET", "/historical-predictions", params=query))
 
+    def export_history(self, filters: MappingType[str, Any], limit: int) -> bytes:
+        """The newest predictions that fit, as CSV."""
+        return self._bytes("/v1/exports/predictions", _given({**filters, "limit": limit}))
+
     def prediction(self, prediction_id: int) -> HistoryItem:
         return _record(HistoryItem, self._json("GET", f"/v1/predictions/{prediction_id}"))
 

@@ -562,6 +562,10 @@ class FakeApi:
         items = tuple(history_item(first + index) for index in range(min(limit, 60)))
         return r.HistoryPage(items=items, next_cursor=str(first + 60) if first < 120 else None)
 
+    def export_history(self, filters: Any, limit: int) -> bytes:
+        self.world.asked("api", f"export {dict(filters)} {limit}")
+        return b"prediction_id,store,prediction\n5000,=S01,12.5\n"
+
     def prediction(self, prediction_id: int) -> r.HistoryItem:
         self.world.asked("api", f"prediction {prediction_id}")
         if not 4000 < prediction_id <= 5000:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+import streamlit as st
 
 from control_room import session
 from control_room.tables import history
@@ -101,3 +102,14 @@ def test_every_filter_is_in_the_address(console, world):
     asked = next(what for _, what in world.calls if what.startswith("history {'made_from'"))
     for part in ("datetime.date(2026, 1, 5)", "datetime.date(2026, 1, 6)", "'supported': False", "'outside': '95'"):
         assert part in asked
+
+
+@pytest.mark.parametrize(("language", "row"), [("en", "5000,'=S01,12.5"), ("es", "5000;'=S01;12,5")])
+def test_all_rows_that_fit_are_made_when_asked_for(console, world, monkeypatch, language, row):
+    offered, button = {}, st.download_button
+    monkeypatch.setattr(st, "download_button", lambda label, data, *args, **more: (
+        offered.update({more["key"]: data}), button(label, data, *args, **more))[1])  # fmt: skip
+    console("history", language, in_store="S02")
+    assert not any(what.startswith("export") for _, what in world.calls)
+    assert row in offered["history-all"]().decode("utf-8-sig")
+    assert ("api", "export {'store': 'S02'} 200000") in world.calls

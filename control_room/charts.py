@@ -253,10 +253,11 @@ def waterfall_chart(told: Explanation, *, dark: bool = False) -> Chart:
     steps = [item for item in told.contributions if abs(item.units) >= SMALL_STEP]
     names = [gettext("Usual level"), *(driver(item.group) for item in steps), gettext("Forecast")]
     values = [told.base, *(item.units for item in steps), told.prediction]
-    figure = _figure(colours, height=300)
+    figure = _figure(colours, height=90 + 26 * len(names))
     figure.add_waterfall(
-        x=names,
-        y=values,
+        x=values,
+        y=names,
+        orientation="h",
         measure=["absolute", *("relative" for _ in steps), "total"],
         text=[amount(told.base), *(signed_amount(item.units) for item in steps), amount(told.prediction)],
         textposition="outside",
@@ -267,9 +268,9 @@ def waterfall_chart(told: Explanation, *, dark: bool = False) -> Chart:
         connector={"line": {"color": colours.line, "width": 1}},
         hoverinfo="skip",
     )
-    figure.update_layout(showlegend=False, margin={"b": 8, "t": 36})
-    figure.update_yaxes(title=unit(told.unit), rangemode="tozero")
-    figure.update_xaxes(type="category")
+    figure.update_layout(showlegend=False, margin={"b": 8, "r": 48})
+    figure.update_xaxes(title=unit(told.unit), rangemode="tozero")
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     told_steps = [f"{name} {signed_amount(item.units)}" for name, item in zip(names[1:-1], steps, strict=True)]
     text = gettext("From {base} usual to {forecast}: {steps}.")
     steps_said = ", ".join(told_steps) or gettext("nothing moves it")

@@ -26,7 +26,8 @@ SAME = 1e-9  # units; rows that differ by less are not planned otherwise
 class Difference:
     """Units that a plan brings beside the baseline; ``interval`` is None where history has no day like a planned one.
 
-    ``changed``: rows that differ, ``unsupported``: those of them without a similar day.
+    ``changed``: rows that differ, ``unsupported``: those of them without a similar day, or with an input beyond all that
+    was seen.
     """
 
     units: float
@@ -41,8 +42,8 @@ def difference(sums: Sums, baseline: pl.DataFrame, plan: pl.DataFrame) -> Differ
     Parameters
     ----------
     baseline, plan
-        ``store, product, date, ahead, block, prediction`` and the support ``similar_days, similar_sibling_days``: the
-        result of :meth:`ml.forecasting.Forecaster.forecast`.
+        ``store, product, date, ahead, block, prediction`` and the support ``similar_days, similar_sibling_days,
+        outside``: the result of :meth:`ml.forecasting.Forecaster.forecast`.
     """
     units = float((plan["prediction"] - baseline["prediction"]).sum())
     changed = ((plan["prediction"] - baseline["prediction"]).abs() > SAME).to_numpy()
@@ -57,7 +58,9 @@ def difference(sums: Sums, baseline: pl.DataFrame, plan: pl.DataFrame) -> Differ
 
 
 def _similar(rows: pl.DataFrame) -> np.ndarray:
-    return (rows["similar_days"] + rows["similar_sibling_days"]).to_numpy()
+    """Days like each row; none where an input lies beyond what was seen, for those within 10 % say nothing of it."""
+    days = pl.col("similar_days") + pl.col("similar_sibling_days")
+    return rows.select(pl.when(pl.col("outside").list.len() == 0).then(days).otherwise(0)).to_series().to_numpy()
 
 
 def _interval(units: float, deviation: float) -> dict[str, tuple[float, float]]:

@@ -269,8 +269,8 @@ def test_the_waterfall_goes_from_the_usual_level_to_the_forecast():
     )  # fmt: skip
     chart = charts.waterfall_chart(told)
     bars = chart.figure.data[0]
-    assert list(bars.x) == ["Usual level", "promotion", "day of the week", "Forecast"]
-    assert (list(bars.y), list(bars.measure)) == (
+    assert list(bars.y) == ["Usual level", "promotion", "day of the week", "Forecast"]
+    assert (list(bars.x), list(bars.measure)) == (
         [10.0, 5.0, -2.0, 13.01], ["absolute", "relative", "relative", "total"]
     )  # fmt: skip
     assert chart.alt == "From 10.0 usual to 13.0: promotion +5.0, day of the week −2.0."

@@ -25,8 +25,9 @@ def rows(values, similar=25, siblings=0):
             "store": ["S"] * count, "product": ["P"] * count, "ahead": list(range(1, count + 1)), "block": [7] * count,
             "date": [FIRST + dt.timedelta(days=k) for k in range(count)],
             "prediction": [float(value) for value in values], "similar_days": [similar] * count,
-            "similar_sibling_days": [siblings] * count,
-        }
+            "similar_sibling_days": [siblings] * count, "outside": [[]] * count,
+        },
+        schema_overrides={"outside": pl.List(pl.String)},
     )  # fmt: skip
 
 
@@ -72,3 +73,9 @@ def test_without_a_similar_day_nothing_can_be_said():
     plan = rows([10, 25, 25]).with_columns(similar_days=pl.Series([9, 0, 9]))
     found = difference(SUMS, rows([10, 10, 10]), plan)
     assert (found.interval, found.changed, found.unsupported, found.units) == (None, 2, 1, 30)
+
+
+def test_nor_where_a_price_was_never_asked():
+    outside = pl.Series([[], ["price"], []], dtype=pl.List(pl.String))
+    found = difference(SUMS, rows([10, 10, 10]), rows([10, 8, 8]).with_columns(outside=outside))
+    assert (found.interval, found.changed, found.unsupported) == (None, 2, 1)

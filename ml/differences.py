@@ -26,8 +26,8 @@ SAME = 1e-9  # units; rows that differ by less are not planned otherwise
 class Difference:
     """Units that a plan brings beside the baseline; ``interval`` is None where history has no day like a planned one.
 
-    ``changed``: rows that differ, ``unsupported``: those of them without a similar day, or with an input beyond all that
-    was seen.
+    ``changed``: rows that differ, ``unsupported``: those of them without a similar day, or with an input beyond what
+    was ever seen.
     """
 
     units: float

@@ -1,7 +1,7 @@
 """Experiments: is the challenger better, by how much, and may it serve?"""
 
 from control_room.framed import within_frame
-from control_room.views import evidence, experiments, reigns
+from control_room.views import evidence, experiments
 
 within_frame("experiments")
 report = experiments.choose()
@@ -12,8 +12,6 @@ experiments.metrics(report)
 experiments.totals(report)
 experiments.by_week_and_fold(report)
 experiments.by_segment(report)
-evidence.diagnostics(report)
-evidence.search(report)
-reigns.timeline()
+evidence.behind(report)
 experiments.runs()
 experiments.audit()

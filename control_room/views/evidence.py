@@ -6,10 +6,24 @@ from typing import Any
 
 import streamlit as st
 
-from control_room import charts, parts, session, tables
-from control_room.i18n import date_form, gettext
+from control_room import address, charts, parts, session, tables
+from control_room.i18n import N_, date_form, gettext
+from control_room.views import reigns
 from control_room.views.experiments import Case
 from ml.records import Evaluation
+
+VIEWS = {
+    "diagnostics": N_("Calibration and errors"),
+    "search": N_("Search for parameters"),
+    "champions": N_("Champions over what sold"),
+}
+
+
+def behind(case: Case | None) -> None:
+    """One of the views, kept in the address; the others are not drawn."""
+    view = address.segments(gettext("Evidence"), list(VIEWS), "behind", lambda code: gettext(VIEWS[code]))
+    draw = {"diagnostics": lambda: diagnostics(case), "search": lambda: search(case), "champions": reigns.timeline}
+    draw[view]()
 
 
 def diagnostics(case: Case | None) -> None:
@@ -18,7 +32,6 @@ def diagnostics(case: Case | None) -> None:
     if case is None or evaluation is None:
         return
     if not evaluation.calibration:
-        parts.section(gettext("Calibration and errors"))
         st.caption(gettext("They were not kept yet when this model was judged; a new training has them."))
         return
     grid = st.grid(2, min_column_width=380, gap="medium")
@@ -52,12 +65,12 @@ def _disagreements(case: Case, evaluation: Evaluation) -> None:
 
 def search(case: Case | None) -> None:
     """How the parameters were found, and which of them mattered."""
-    if case is None or len(case.report.trials) < 2:
+    if case is None:
         return
-    parts.section(
-        gettext("Search for parameters"),
-        gettext("Each line is a trial, from its parameters to its error on the fold that chose."),
-    )
+    if len(case.report.trials) < 2:
+        st.caption(gettext("The parameters of this model were not searched."))
+        return
+    st.caption(gettext("Each line is a trial, from its parameters to its error on the fold that chose."))
     parts.chart(charts.trials_chart(case.report.trials, dark=session.dark()), "trials")
     if case.report.importance:
         parts.section(

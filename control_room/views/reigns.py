@@ -17,10 +17,7 @@ MOST_REIGNS = 100
 
 def timeline() -> None:
     """Champions over the actual sales; the span is in the address."""
-    parts.section(
-        gettext("Champions over what sold"),
-        gettext("Each version is judged by its own last answer for a day; what-ifs do not count."),
-    )
+    st.caption(gettext("Each version is judged by its own last answer for a day; what-ifs do not count."))
     seen = asked.champions(MOST_REIGNS)
     page = parts.need(seen, "champions")
     if page is None:

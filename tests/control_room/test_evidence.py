@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import streamlit as st
 
+from control_room import session
+
 both = pytest.mark.parametrize("language", ["en", "es"])
 
 
@@ -35,7 +37,7 @@ def test_the_memo_can_be_taken_along(console, files, language):
 
 @both
 def test_champions_stand_over_what_sold_with_their_errors(console, world, language):
-    app = console("experiments", language, since_days="180")
+    app = console("experiments", language, behind="champions", since_days="180")
     assert not app.exception
     table = next(frame.value for frame in app.dataframe if list(frame.value.iloc[:, 0]) == ["v7", "v6"])
     assert list(table.iloc[:, 4]) == [pytest.approx(0.22), pytest.approx(0.22)]
@@ -46,7 +48,7 @@ def test_champions_stand_over_what_sold_with_their_errors(console, world, langua
 
 def test_without_a_champion_there_is_no_timeline(console, world, said):
     world.empty, world.promotions = True, []
-    assert "There has been no champion yet." in said(console("experiments"))
+    assert "There has been no champion yet." in said(console("experiments", behind="champions"))
 
 
 # ---------------------------------------------------------------- behind the verdict
@@ -60,17 +62,39 @@ def test_disagreements_say_who_came_nearer(console, said, language):
     table = next(f.value for f in app.dataframe if list(f.value.iloc[:, -1]) == [nearer] * 5)
     assert list(table.iloc[:, 6]) == [35, 33, 31, 29, 27]
     titles = {
-        "en": ("Calibration", "Errors by week ahead", "Search for parameters", "What mattered"),
-        "es": ("Calibración", "Errores por semana", "Búsqueda de parámetros", "Qué importó"),
+        "en": ("Calibration", "Errors by week ahead", "Biggest disagreements"),
+        "es": ("Calibración", "Errores por semana", "Mayores desacuerdos"),
     }
     for words in titles[language]:
         assert words in said(app)
 
 
+@pytest.mark.parametrize(
+    ("language", "version", "words"),
+    [
+        ("en", "8", "What mattered"), ("es", "8", "Qué importó"),
+        ("en", "7", "were not searched"), ("es", "7", "no se buscaron"),
+    ],
+)  # fmt: skip
+def test_the_search_is_shown_where_there_was_one(console, said, language, version, words):
+    app = console("experiments", language, version=version, behind="search")
+    assert not app.exception
+    assert words in said(app)
+
+
 def test_an_older_model_has_no_such_figures_and_that_is_said(console, said):
-    text = said(console("experiments", version="6"))
-    assert "not kept yet when this model was judged" in text
-    assert "Search for parameters" not in text
+    assert "not kept yet when this model was judged" in said(console("experiments", version="6"))
+
+
+@pytest.mark.parametrize("behind", ["diagnostics", "search", "champions"])
+def test_what_was_known_stays_while_services_are_away(console, world, said, behind):
+    app = console("experiments", behind=behind)
+    before = len(said(app))
+    world.down = {"api", "mlflow"}
+    session.forget()
+    app.run()
+    assert not app.exception
+    assert len(said(app)) > 0.8 * before
 
 
 # ---------------------------------------------------------------- the decision

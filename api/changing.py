@@ -47,6 +47,22 @@ def move_champion(
     return promotion
 
 
+def reject(services: Services, version: str, actor: str, reason: str) -> Promotion:
+    """Note in the audit that a version was looked at and not wanted; raises Conflict for the champion, NotFound."""
+    decision = services.registry.report(version).decision
+    last = services.store.last_move()
+    if last is not None and last.version == version:
+        raise Conflict(f"Version {version} is the champion: roll back instead.", version=version)
+    return services.store.promote(
+        version,
+        expected_previous=last.version if last else None,
+        actor=actor,
+        reason=reason,
+        decision=decision,
+        action="reject",
+    )
+
+
 def _refuse(version: str, now: str | None, last: Promotion | None, expected: tuple[str | None]) -> None:
     by = f" since {last.at:%Y-%m-%d %H:%M:%S} UTC (by {last.actor}: {last.reason})" if last else ""
     if now == version:

@@ -95,6 +95,12 @@ From = Annotated[
 To = Annotated[
     dt.date | None, BeforeValidator(_iso_date), Query(alias="to", description="Last predicted day, inclusive.")
 ]
+MadeFrom = Annotated[
+    dt.date | None, BeforeValidator(_iso_date), Query(description="First day of asking (UTC), inclusive.")
+]
+MadeTo = Annotated[
+    dt.date | None, BeforeValidator(_iso_date), Query(description="Last day of asking (UTC), inclusive.")
+]
 Table = Annotated[Literal["csv", "xlsx"], Query(alias="format")]
 
 
@@ -106,9 +112,17 @@ async def history_filter(
     version: Annotated[str | None, Query(pattern=r"^[1-9][0-9]{0,8}$")] = None,
     source: Source | None = None,
     has_actual: Annotated[bool | None, Query(description="Only rows whose actual sales are (not) known.")] = None,
+    made_from: MadeFrom = None,
+    made_to: MadeTo = None,
+    supported: Annotated[bool | None, Query(description="Only rows with (without) similar days in history.")] = None,
+    outside: Annotated[
+        Literal["80", "95"] | None, Query(description="Only rows whose actual sales lie outside this interval.")
+    ] = None,
 ) -> HistoryFilter:
     """The filters of the history, as its store takes them."""
-    return HistoryFilter(from_date, to_date, store, product, version, source, has_actual)
+    return HistoryFilter(
+        from_date, to_date, store, product, version, source, has_actual, made_from, made_to, supported, outside
+    )
 
 
 HistoryFilterDep = Annotated[HistoryFilter, Depends(history_filter)]

@@ -16,6 +16,7 @@ MOST_ITEMS = 2  # of each list in a recorded answer
 
 PARAMETERS: dict[str, Any] = {
     "version": "1",
+    "model": "1",
     "prediction_id": 1,
     "upload_id": "8f14e45fceea167a5a36dedd4bea2543",
     "job_id": "c9f0f895fb98ab9159f51fd0297e236d",
@@ -30,6 +31,17 @@ PARAMETERS: dict[str, Any] = {
     "filename": "sales.csv",
 }
 CHANGE = {"reason": "Better in each of the last four weeks", "actor": "ana@shop.example"}
+PLAN: dict[str, Any] = {
+    "name": "Ten per cent off in the first week",
+    "store": "S01",
+    "product": "P001",
+    "date_from": "2026-01-05",
+    "periods": 14,
+    "variants": [
+        {"name": "As planned", "days": []},
+        {"name": "Ten per cent off", "days": [{"date": "2026-01-05", "price": 8.99, "promotion": 1}]},
+    ],
+}
 BODIES: dict[str, Any] = {
     "PUT /v1/actuals": {"rows": [{"date": "2026-01-05", "store": "S01", "product": "P001", "sales": 21}]},
     "PUT /v1/overrides": {
@@ -39,17 +51,8 @@ BODIES: dict[str, Any] = {
         "units": 30,
         "reason": "The fair is in town",
     },
-    "PUT /v1/scenarios/{scenario_id}": {
-        "name": "Ten per cent off in the first week",
-        "store": "S01",
-        "product": "P001",
-        "date_from": "2026-01-05",
-        "periods": 14,
-        "variants": [
-            {"name": "As planned", "days": []},
-            {"name": "Ten per cent off", "days": [{"date": "2026-01-05", "price": 8.99, "promotion": 1}]},
-        ],
-    },
+    "PUT /v1/scenarios/{scenario_id}": PLAN,
+    "POST /v1/differences": PLAN | {"store": "Madrid Centro", "product": "BAK-01 Country bread"},
     "POST /v1/models/rollback": CHANGE,
     "POST /v1/models/{version}/promote": CHANGE,
     "PATCH /v1/accounts/{account_id}": {"role": "analyst"},
@@ -65,6 +68,7 @@ BODIES: dict[str, Any] = {
     },
     "PUT /v1/pipelines/process_etl_sales_data/paused": {"paused": True},
     "PUT /v1/pipelines/retrain_sales_model/paused": {"paused": True},
+    "POST /v1/models/{version}/reject": CHANGE,
 }
 _RUN: dict[str, Any] = {
     "dag_id": "retrain_sales_model",
@@ -118,6 +122,7 @@ BY_HAND: dict[str, Any] = {
     "GET /v1/runs/{dag_id}": _json("200", {"items": [_RUN]}),
     "GET /v1/runs/{dag_id}/{run_id}": _json("200", _RUN),
     "POST /v1/models/{version}/promote": _json("200", _PROMOTION),
+    "POST /v1/models/{version}/reject": _json("200", {**_PROMOTION, "action": "reject"}),
     "POST /v1/models/rollback": _json("200", {**_PROMOTION, "action": "rollback", "version": "7", "previous": "8"}),
     "DELETE /v1/runs/process_etl_sales_data/{run_id}": _json("200", {**_ETL_RUN, "state": "failed"}),
     "DELETE /v1/runs/retrain_sales_model/{run_id}": _json("200", {**_RUN, "state": "failed"}),

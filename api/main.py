@@ -17,6 +17,7 @@ from api.routes import (
     accounts,
     accuracy,
     advice,
+    alerts,
     audit,
     compat,
     data,
@@ -56,6 +57,7 @@ ROUTERS = (
     advice,
     scenarios,
     accuracy,
+    alerts,
     data_health,
     judgements,
     keys,
@@ -67,6 +69,7 @@ ROUTERS = (
 )
 BODIES: list[type[BaseModel]] = [
     models.Change,
+    models.Refusal,
     runs.RunRequest,
     runs.Paused,
     uploads.Reading,

@@ -8,8 +8,9 @@ import polars as pl
 
 from api.loading import Loaded
 from api.rows import MAX_PRICE
+from ml.cleaning import step
 from ml.errors import InputError, TooLarge
-from ml.records import ForecastRequest, Override
+from ml.records import ForecastRequest, Override, ScenarioPlan, Variant
 
 MAX_ROWS = 20_000
 
@@ -26,6 +27,25 @@ def planned_rows(loaded: Loaded, asked: ForecastRequest) -> pl.DataFrame:
     if rows.height > MAX_ROWS:
         raise TooLarge(f"These are {rows.height:,} rows, at most {MAX_ROWS:,}: choose stores, products or fewer days.")
     for override in asked.overrides:
+        rows = _applied(rows, override)
+    return rows
+
+
+def variant_rows(loaded: Loaded, plan: ScenarioPlan, variant: Variant) -> pl.DataFrame:
+    """The days of one variant; what is not planned is left to what is known. Raises as :func:`planned_rows`."""
+    for index, override in enumerate(variant.days, 1):
+        _refuse_impossible(index, override)
+    _refuse_unknown("stores", (plan.store,), loaded.stores)
+    _refuse_unknown("products", (plan.product,), loaded.products)
+    one = step(loaded.forecaster.frequency)
+    dates = [plan.date_from + one * k for k in range(plan.periods)]
+    if dates[-1] > loaded.last_date:
+        raise InputError(f"The last day that can be answered is {loaded.last_date}.", field="periods")
+    empty = {name: pl.lit(None, pl.Float64).alias(name) for name in ("price", "promotion")}
+    rows = pl.DataFrame({"date": dates}).with_columns(
+        *empty.values(), store=pl.lit(plan.store), product=pl.lit(plan.product)
+    )
+    for override in variant.days:
         rows = _applied(rows, override)
     return rows
 

@@ -43,7 +43,7 @@ class Replayer:
                 prediction_id=prediction_id,
             )
         rows = self._together(item, loaded)
-        found = loaded.forecaster.forecast(frame_of(loaded, [_inputs(row) for row in rows])).rows(named=True)
+        found = loaded.forecaster.forecast(frame_of(loaded, [inputs_of(row) for row in rows])).rows(named=True)
         position = [row.prediction_id for row in rows].index(prediction_id)
         now = found[position]
         tolerance = max(GOLDEN_TOLERANCE, RELATIVE_TOLERANCE * abs(item.prediction))
@@ -82,5 +82,6 @@ def history_of(folder: PublishedFolder, data_version: str, info: ModelInfo) -> P
         raise Retired(f"The data {data_version} is no longer kept.", data_version=data_version) from error
 
 
-def _inputs(item: HistoryItem) -> dict[str, object]:
+def inputs_of(item: HistoryItem) -> dict[str, object]:
+    """A logged row as it was asked."""
     return {**item.inputs, "date": item.date, "store": item.store, "product": item.product}

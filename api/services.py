@@ -7,7 +7,9 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from api.alerting import Alerter
 from api.champion import Champion
+from api.drifting import Drifting
 from api.keyring import KeyRing
 from api.loading import Loader
 from api.metrics import Metrics
@@ -55,6 +57,8 @@ class Services:
         self.accounts = Accounts(self.store)
         self.audit = Audit(self.store)
         self.sessions = KeyRing(Sessions(self.store, dt.timedelta(minutes=settings.session_idle_minutes)))
+        self.alerter = Alerter(self.champion, self.published, self.store)
+        self.drifting = Drifting(self.store)
         self.replayer = Replayer(self.champion, self.store, PublishedFolder(self.lake, folder / "replayed"))
         self.parts = Parts(
             {

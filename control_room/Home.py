@@ -11,7 +11,7 @@ import streamlit as st
 
 from control_room import address, framed, session
 from control_room.i18n import LANGUAGES, N_, gettext
-from control_room.views import banner, person, status
+from control_room.views import attention, banner, person, status
 
 HERE = Path(__file__).parent
 
@@ -39,7 +39,7 @@ PAGES = {
 
 
 def status_page() -> None:
-    """Home: what is true now, the champion, what sells next, services, last runs, first steps."""
+    """Home: what is true now, first steps, the champion, what sells next, exceptions, services, last runs."""
     status.lead()
     status.first_steps()
     grid = st.grid(3, min_column_width=270, gap="medium")
@@ -47,6 +47,7 @@ def status_page() -> None:
         status.champion_card()
     with grid.cell(column_span=2):
         status.outlook()
+    attention.today()
     status.services()
     status.last_runs()
 

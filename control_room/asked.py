@@ -16,6 +16,7 @@ from ml.records import (
     Account,
     Accuracy,
     Advice,
+    Alerts,
     Answer,
     ApiKey,
     AuditPage,
@@ -24,11 +25,14 @@ from ml.records import (
     ForecastReply,
     ForecastRequest,
     Health,
+    HistoryItem,
     Job,
+    Judgement,
     Limits,
     ModelInfo,
     ModelReport,
     Pipeline,
+    PlanDifferences,
     PredictionInput,
     Progress,
     Promotion,
@@ -36,8 +40,10 @@ from ml.records import (
     Run,
     SalesPoint,
     Scenario,
+    ScenarioPlan,
     Snapshot,
     Upload,
+    VersionWeek,
 )
 
 
@@ -80,6 +86,12 @@ def what_if(
     return ask_api(question, lambda api: api.predict(rows, model, WHAT_IF), seconds=6 * 3600)
 
 
+def differences(plan: ScenarioPlan, version: str, data_version: str) -> Seen[PlanDifferences]:
+    """The same until model or data change; nothing is logged."""
+    question = ("differences", plan.model_dump_json(), version, data_version)
+    return ask_api(question, lambda api: api.differences(plan, version), seconds=6 * 3600)
+
+
 def accuracy(by: str, filters: Mapping[str, Any]) -> Seen[Accuracy]:
     question = ("accuracy", by, tuple(sorted((name, str(value)) for name, value in filters.items())))
     return ask_api(question, lambda api: api.accuracy(by, filters), seconds=60)
@@ -111,12 +123,28 @@ def advice() -> Seen[Advice]:
     return ask_api("advice", lambda api: api.advice(), seconds=30)
 
 
+def alerts(limit: int) -> Seen[Alerts]:
+    return ask_api(("alerts", limit), lambda api: api.alerts(limit), seconds=60)
+
+
 def promotions() -> Seen[tuple[Promotion, ...]]:
     return ask_api("promotions", lambda api: api.promotions(), seconds=15)
 
 
 def champions(limit: int) -> Seen[ChampionsPage]:
     return ask_api(("champions", limit), lambda api: api.champions(limit=limit), seconds=15)
+
+
+def prediction(prediction_id: int) -> Seen[HistoryItem]:
+    return ask_api(("prediction", prediction_id), lambda api: api.prediction(prediction_id), seconds=30)
+
+
+def overrides(first: dt.date, last: dt.date) -> Seen[tuple[Judgement, ...]]:
+    return ask_api(("overrides", first, last), lambda api: api.overrides({"from": first, "to": last}), seconds=15)
+
+
+def accuracy_weeks(since: dt.date) -> Seen[tuple[VersionWeek, ...]]:
+    return ask_api(("accuracy-weeks", since), lambda api: api.accuracy_weeks(since), seconds=60)
 
 
 def keys() -> Seen[tuple[ApiKey, ...]]:

@@ -23,6 +23,7 @@ from control_room.i18n import (
     number,
     percent,
     reader,
+    signed_amount,
     weekday,
 )
 from control_room.outcomes import Outcome, unsupported
@@ -31,6 +32,7 @@ from control_room.words import (
     INPUT_NAMES,
     MODEL_NAMES,
     RUN_STATES,
+    driver,
     segment,
     segment_name,
     span,
@@ -42,13 +44,19 @@ from ml.records import (
     Accuracy,
     AccuracyRow,
     Answer,
+    CalibrationBin,
     DataDay,
+    ErrorSpread,
     Evaluation,
+    Explanation,
     FeatureDrift,
     Promotion,
+    Reign,
     Run,
     SalesPoint,
     Segment,
+    TuningTrial,
+    VersionWeek,
 )
 
 
@@ -200,7 +208,8 @@ def _changes_within(
 ) -> list[Promotion]:
     days = [point.date for point in actual] + [answer.date for answer in answers]
     # Several on one day are one line, with the last one's name.
-    last = {change.at.date(): change for change in sorted(promotions, key=lambda change: change.at)}
+    moves = [change for change in promotions if change.action in ("promote", "rollback")]
+    last = {change.at.date(): change for change in sorted(moves, key=lambda change: change.at)}
     return [change for at, change in last.items() if days and min(days) <= at <= max(days)]
 
 
@@ -233,6 +242,120 @@ def _forecast_alt(actual: Sequence[SalesPoint], answers: Sequence[Answer]) -> st
             )
         )
     return " ".join(parts) or gettext("No data in this chart.")
+
+
+SMALL_STEP = 0.05  # units; a step that no one would see is left out
+
+
+def waterfall_chart(told: Explanation, *, dark: bool = False) -> Chart:
+    """From the usual level to the forecast, a step for each thing that moves it."""
+    colours = look(dark)
+    steps = [item for item in told.contributions if abs(item.units) >= SMALL_STEP]
+    names = [gettext("Usual level"), *(driver(item.group) for item in steps), gettext("Forecast")]
+    values = [told.base, *(item.units for item in steps), told.prediction]
+    figure = _figure(colours, height=90 + 26 * len(names))
+    figure.add_waterfall(
+        x=values,
+        y=names,
+        orientation="h",
+        measure=["absolute", *("relative" for _ in steps), "total"],
+        text=[amount(told.base), *(signed_amount(item.units) for item in steps), amount(told.prediction)],
+        textposition="outside",
+        cliponaxis=False,
+        increasing={"marker": {"color": colours.model}},
+        decreasing={"marker": {"color": colours.rival}},
+        totals={"marker": {"color": colours.muted}},
+        connector={"line": {"color": colours.line, "width": 1}},
+        hoverinfo="skip",
+    )
+    figure.update_layout(showlegend=False, margin={"b": 8, "r": 48})
+    figure.update_xaxes(title=unit(told.unit), rangemode="tozero")
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    told_steps = [f"{name} {signed_amount(item.units)}" for name, item in zip(names[1:-1], steps, strict=True)]
+    text = gettext("From {base} usual to {forecast}: {steps}.")
+    steps_said = ", ".join(told_steps) or gettext("nothing moves it")
+    facts = {"base": amount(told.base), "forecast": amount(told.prediction), "steps": steps_said}
+    return Chart(figure, text.format(**facts))
+
+
+# ---------------------------------------------------------------- champions
+
+LEAST_NAMED = 0.03  # of the width: a shorter time as champion has no room for its name
+VERSION_POINTS = ("circle", "diamond", "square", "triangle-up", "x", "cross", "star")
+
+
+def reign_chart(
+    actual: Sequence[SalesPoint], reigns: Sequence[Reign], weeks: Sequence[VersionWeek], *, dark: bool = False
+) -> Chart:
+    """Above what sold and who was champion when, below the error of what each version forecast, week by week."""
+    colours = look(dark)
+    figure = _figure(colours, height=430)
+    _add_actual(figure, actual, colours)
+    days = [point.date for point in actual] or [item.week for item in weeks]
+    if days:
+        _add_reigns(figure, reigns, min(days), max(days), colours)
+    _add_weeks(figure, weeks, colours)
+    figure.update_layout(
+        yaxis={"domain": [0.46, 1], "rangemode": "tozero", "title": gettext("Sold")},
+        yaxis2={"domain": [0, 0.36], "rangemode": "tozero", "tickformat": ".0%", "title": gettext("Error (WAPE)"),
+                "gridcolor": colours.line, "zeroline": False, "automargin": True},
+        xaxis={"tickformat": _tick_days(), "anchor": "y2"},
+    )  # fmt: skip
+    return Chart(figure, _reign_alt(reigns, weeks))
+
+
+def _add_reigns(figure: go.Figure, reigns: Sequence[Reign], first: dt.date, last: dt.date, colours: Look) -> None:
+    """Shades by turns, with the version's name where there is room."""
+    for index, reign in enumerate(sorted(reigns, key=lambda reign: reign.since)):
+        start = max(reign.since.date(), first)
+        end = min(reign.until.date() if reign.until else last, last)
+        if end < first or start > last:
+            continue
+        figure.add_shape(
+            type="rect", x0=start, x1=end, y0=0.46, y1=1, yref="paper", line={"width": 0}, layer="below",
+            fillcolor=colours.wide_band if index % 2 else "rgba(0,0,0,0)",
+        )  # fmt: skip
+        if reign.since.date() >= first:
+            figure.add_shape(
+                type="line", x0=start, x1=start, y0=0, y1=1, yref="paper",
+                line={"color": colours.muted, "dash": "dot", "width": 1},
+            )  # fmt: skip
+        if (end - start).days >= LEAST_NAMED * (last - first).days:
+            figure.add_annotation(
+                x=start, y=1, yref="paper", text=f"v{reign.version}", showarrow=False, yanchor="bottom",
+                xanchor="left", font={"size": 11, "color": colours.muted},
+            )  # fmt: skip
+
+
+def _add_weeks(figure: go.Figure, weeks: Sequence[VersionWeek], colours: Look) -> None:
+    inks = (colours.model, colours.rival, *colours.more, colours.muted)
+    for index, version in enumerate(dict.fromkeys(item.version for item in weeks)):
+        mine = [item for item in weeks if item.version == version]
+        figure.add_scatter(
+            x=[item.week + dt.timedelta(days=3) for item in mine],
+            y=[item.wape for item in mine],
+            yaxis="y2",
+            mode="lines+markers",
+            name=gettext("Error of v{version}").format(version=version),
+            line={"color": inks[index % len(inks)], "width": 1.8, "dash": DASHES[index % len(DASHES)]},
+            marker={"size": 7, "symbol": VERSION_POINTS[index % len(VERSION_POINTS)]},
+            customdata=[
+                _line(item.week, f"v{item.version}", f"{percent(item.wape)} ({number(item.rows)})") for item in mine
+            ],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+
+
+def _reign_alt(reigns: Sequence[Reign], weeks: Sequence[VersionWeek]) -> str:
+    told = [
+        gettext("v{version} since {date}.").format(version=reign.version, date=day(reign.since.date()))
+        for reign in sorted(reigns, key=lambda reign: reign.since)
+    ]
+    known = [item.wape for item in weeks if item.wape is not None]
+    if known:
+        text = gettext("Error per week between {low} and {high}.")
+        told.append(text.format(low=percent(min(known)), high=percent(max(known))))
+    return " ".join(told) or gettext("No data in this chart.")
 
 
 # ---------------------------------------------------------------- what if
@@ -369,6 +492,121 @@ def _dots_alt(names: list[str], values: dict[str, list[float | None]]) -> str:
         shares = ", ".join(f"{word(MODEL_NAMES, model)} {percent(row[index])}" for model, row in values.items())
         parts.append(f"{name}: {shares}.")
     return " ".join(parts) or gettext("No data in this chart.")
+
+
+# ---------------------------------------------------------------- behind the verdict
+
+
+def calibration_chart(bins: Sequence[CalibrationBin], *, dark: bool = False) -> Chart:
+    """Forecast beside what sold, by size of the forecast; on the line both are the same."""
+    colours = look(dark)
+    figure = _figure(colours, height=300)
+    held = gettext("In the 80 % interval")
+    most = max([item.forecast for item in bins] + [item.actual for item in bins])
+    figure.add_scatter(
+        x=[0, most], y=[0, most], mode="lines", name=gettext("as forecast"), hoverinfo="skip",
+        line={"color": colours.muted, "dash": "dot", "width": 1.5},
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[item.forecast for item in bins],
+        y=[item.actual for item in bins],
+        mode="markers+lines",
+        name=gettext("sold on average"),
+        line={"color": colours.model, "width": 1.5},
+        marker={"size": 9, "symbol": "diamond"},
+        customdata=[
+            f"{amount(item.forecast)} → {amount(item.actual)}<br>{held} {percent(item.coverage.get('80'))}"
+            for item in bins
+        ],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    figure.update_xaxes(title=gettext("Forecast, units"), rangemode="tozero")
+    figure.update_yaxes(title=gettext("Sold, units"), rangemode="tozero")
+    figure.update_layout(margin={"b": 84})
+    first, last = bins[0], bins[-1]
+    text = gettext("Smallest forecasts {low} on average, sold {low_sold}; largest {high}, sold {high_sold}.")
+    facts = {"low": first.forecast, "low_sold": first.actual, "high": last.forecast, "high_sold": last.actual}
+    return Chart(figure, text.format(**{name: amount(value) for name, value in facts.items()}))
+
+
+def spread_chart(spreads: Sequence[ErrorSpread], *, dark: bool = False) -> Chart:
+    """Forecast minus sales by week ahead: the middle half as a box, nine of ten as whiskers."""
+    colours = look(dark)
+    figure = _figure(colours, height=300)
+    for model in dict.fromkeys(item.model for item in spreads):
+        mine = [item for item in spreads if item.model == model]
+        low, first, middle, third, high = zip(*(item.quantiles for item in mine), strict=True)
+        figure.add_box(
+            x=[gettext("week {number}").format(number=item.week) for item in mine],
+            q1=first,
+            median=middle,
+            q3=third,
+            lowerfence=low,
+            upperfence=high,
+            name=word(MODEL_NAMES, model),
+            line={"color": _model_colour(model, colours), "width": 1.5},
+            fillcolor="rgba(0,0,0,0)",
+        )
+    figure.add_hline(y=0, line={"color": colours.muted, "dash": "dot", "width": 1})
+    figure.update_layout(boxmode="group", yaxis_title=gettext("Forecast minus sold, units"))
+    text = gettext("{model}, week {number}: nine of ten errors between {low} and {high} units.")
+    told = [
+        text.format(
+            model=word(MODEL_NAMES, item.model), number=item.week, low=amount(item.quantiles[0]),
+            high=amount(item.quantiles[-1]),
+        )
+        for item in spreads
+    ]  # fmt: skip
+    return Chart(figure, " ".join(told))
+
+
+def importance_chart(importance: Mapping[str, float], *, dark: bool = False) -> Chart:
+    """The share of each parameter in how the trials' errors vary, largest first."""
+    colours = look(dark)
+    ordered = sorted(importance.items(), key=lambda item: -item[1])
+    figure = _figure(colours, height=max(180, 60 + 26 * len(ordered)))
+    figure.add_bar(
+        x=[share for _, share in ordered],
+        y=[name for name, _ in ordered],
+        orientation="h",
+        marker={"color": colours.model},
+        text=[percent(share, 0) for _, share in ordered],
+        textposition="outside",
+        cliponaxis=False,
+        hoverinfo="skip",
+    )
+    figure.update_layout(showlegend=False, margin={"b": 8, "r": 40})
+    figure.update_xaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
+    return Chart(figure, ", ".join(f"{name} {percent(share)}" for name, share in ordered))
+
+
+def trials_chart(trials: Sequence[TuningTrial], *, dark: bool = False) -> Chart:
+    """Every trial as a line through its parameters to its error; parameters that never varied are left out."""
+    colours = look(dark)
+    figure = _figure(colours, height=340)
+    names = [name for name in trials[0].params if len({trial.params.get(name) for trial in trials}) > 1]
+    axes = [_axis(name, [trial.params.get(name) for trial in trials]) for name in names]
+    errors = [trial.error for trial in trials]
+    axes.append({"label": gettext("Error"), "values": errors, "tickformat": ".1%"})
+    figure.add_parcoords(
+        dimensions=axes,
+        line={"color": errors, "colorscale": [[0, colours.model], [1, colours.rival]], "showscale": False},
+        labelfont={"size": 11}, tickfont={"size": 10}, rangefont={"size": 10},
+    )  # fmt: skip
+    figure.update_layout(margin={"l": 104, "r": 56, "t": 56, "b": 36})
+    best = min(trials, key=lambda trial: trial.error)
+    text = gettext("{count} trials; the best one was number {number} with an error of {error}.")
+    return Chart(figure, text.format(count=number(len(trials)), number=number(best.number), error=percent(best.error)))
+
+
+def _axis(name: str, values: Sequence[float | int | str | None]) -> dict[str, object]:
+    """One axis; words get places of their own."""
+    if all(isinstance(value, int | float) for value in values):
+        return {"label": name, "values": values, "tickformat": ".3~g"}
+    words = sorted({str(value) for value in values})
+    places = [words.index(str(value)) for value in values]
+    return {"label": name, "values": places, "tickvals": list(range(len(words))), "ticktext": words}
 
 
 # ---------------------------------------------------------------- accuracy

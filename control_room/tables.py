@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from control_room.clients.mlflow import ExperimentRun
 from control_room.i18n import N_, amount, duration, gettext, moment, number, percent
 from control_room.outcomes import Outcome, break_even
 from control_room.words import (
+    ACTIONS,
     DRIFT_LEVELS,
     INPUT_NAMES,
     MODEL_NAMES,
@@ -22,6 +24,7 @@ from control_room.words import (
     WARNINGS,
     driver,
     segment_name,
+    span,
     state,
     word,
 )
@@ -30,16 +33,25 @@ from ml.records import (
     Accuracy,
     AccuracyRow,
     Answer,
+    Disagreement,
     Drift,
     Evaluation,
     Explanation,
+    FeatureDrift,
     HistoryItem,
+    Judgement,
     Metrics,
     Outlier,
+    PlanDifference,
+    Reign,
+    Retellings,
+    Retold,
     RowError,
     Run,
     StoreDays,
     SumCoverage,
+    TuningTrial,
+    VersionWeek,
 )
 
 INPUTS = ("price", "promotion", "holiday")
@@ -103,18 +115,27 @@ def row_errors(rows: Sequence[RowError]) -> pd.DataFrame:
 Scored = Sequence[tuple[str, tuple[Outcome, ...]]]  # name of the model -> outcomes, baseline first
 
 
-def what_if(models: Scored) -> pd.DataFrame:
+def what_if(models: Scored, ranges: Sequence[Sequence[PlanDifference]]) -> pd.DataFrame:
     """One row per scenario and model, with what it brings beside the baseline of the same model."""
-    return pd.DataFrame([_brought(name, found[0], one) for name, found in models for one in found])
+    rows = []
+    for (name, found), known in zip(models, ranges, strict=True):
+        intervals = [None, *(item.interval for item in known)] if known else [None] * len(found)
+        rows += [_brought(name, found[0], one, sure) for one, sure in zip(found, intervals, strict=True)]
+    return pd.DataFrame(rows)
 
 
-def _brought(model: str, baseline: Outcome, one: Outcome) -> dict[str, Any]:
+def _brought(
+    model: str, baseline: Outcome, one: Outcome, sure: Mapping[str, tuple[float, float]] | None
+) -> dict[str, Any]:
     beside = one is not baseline
+    low, high = sure["80"] if sure else (None, None)
     return {
         gettext("Scenario"): one.name,
         gettext("Model"): model,
         gettext("Units"): one.units,
         gettext("± units"): one.units - baseline.units if beside else None,
+        gettext("± low 80 %"): low,
+        gettext("± high 80 %"): high,
         gettext("Revenue"): one.revenue,
         gettext("± revenue"): _less(one.revenue, baseline.revenue) if beside else None,
         gettext("Profit"): one.profit,
@@ -150,6 +171,7 @@ HISTORY = {
     "prediction": N_("Forecast"),
     "low_80": N_("low 80 %"),
     "high_80": N_("high 80 %"),
+    "override": N_("By hand"),
     "actual": N_("Actual"),
     "error": N_("Error"),
     "model_version": N_("Model"),
@@ -161,21 +183,46 @@ HISTORY = {
 }
 
 
-def history(items: Sequence[HistoryItem]) -> pd.DataFrame:
+Given = Mapping[tuple[str, str, str], Judgement]  # store, product and date -> what a person put beside
+
+
+def history(items: Sequence[HistoryItem], given: Given = MappingProxyType({})) -> pd.DataFrame:
     """One row per prediction; ``id`` first, for the grid."""
     columns = ["id", *HISTORY]
-    return pd.DataFrame([_history_row(item) for item in items], columns=columns)
+    return pd.DataFrame([_history_row(item, given) for item in items], columns=columns)
 
 
-def _history_row(item: HistoryItem) -> dict[str, Any]:
+def _history_row(item: HistoryItem, given: Given) -> dict[str, Any]:
     low, high = item.interval.get("80", (None, None))
     row = item.model_dump(mode="json", exclude={"prediction_id", "interval", "inputs", "unit"})
-    return {"id": str(item.prediction_id), **row, "low_80": low, "high_80": high}
+    judged = given.get((item.store, item.product, item.date.isoformat()))
+    own = judged.units if judged else None
+    return {"id": str(item.prediction_id), **row, "low_80": low, "high_80": high, "override": own}
 
 
-def history_export(items: Sequence[HistoryItem]) -> pd.DataFrame:
-    frame = history(items).rename(columns={name: gettext(title) for name, title in HISTORY.items()})
+def history_export(items: Sequence[HistoryItem], given: Given = MappingProxyType({})) -> pd.DataFrame:
+    frame = history(items, given).rename(columns={name: gettext(title) for name, title in HISTORY.items()})
     return frame.rename(columns={"id": gettext("Prediction")})
+
+
+def retold(told: Retellings) -> pd.DataFrame:
+    """One row per question: what was said, what the other version says, what sold."""
+    return pd.DataFrame([_retold(item, f"v{told.version}") for item in told.items])
+
+
+def _retold(item: Retold, version: str) -> dict[str, Any]:
+    return {
+        gettext("Date"): item.date,
+        gettext("Store"): item.store,
+        gettext("Product"): item.product,
+        gettext("Said then"): item.then,
+        gettext("By"): f"v{item.version}",
+        gettext("{version} says").format(version=version): item.now,
+        gettext("Difference"): item.now - item.then,
+        gettext("Actual"): item.actual,
+        gettext("Note"): gettext("hindsight: it has learned from this day") if item.learned else "",
+        gettext("Prediction"): item.prediction_id,
+    }
 
 
 # ---------------------------------------------------------------- accuracy
@@ -289,6 +336,35 @@ def drift(found: Drift, importance: Mapping[str, float]) -> pd.DataFrame:
     )
 
 
+REFERENCES = {"year_before": N_("the same weeks a year before"), "recent": N_("the half year before")}
+
+
+def told_and_sold(told: Drift | None, sold: Drift | None) -> pd.DataFrame:
+    """Drift of the predictions and of the sales, as far as either was measured."""
+    found = ((told, "prediction", gettext("Predictions")), (sold, "sales", gettext("Sales (the target)")))
+    rows = [
+        _moved(drift, item, name)
+        for drift, feature, name in found
+        if drift is not None
+        for item in drift.features
+        if item.feature == feature
+    ]
+    return pd.DataFrame(rows)
+
+
+def _moved(drift: Drift, item: FeatureDrift, name: str) -> dict[str, Any]:
+    return {
+        gettext("What"): name,
+        gettext("Drift"): state(DRIFT_LEVELS, item.level)[1],
+        gettext("Effect"): item.distance,
+        gettext("Index"): item.psi,
+        gettext("Chance alone"): item.noise,
+        gettext("Beside"): word(REFERENCES, drift.reference or ""),
+        gettext("Days"): span(drift.date_from, drift.date_to),
+        gettext("Rows"): drift.rows,
+    }
+
+
 # ---------------------------------------------------------------- experiments
 
 METRICS = {
@@ -337,6 +413,51 @@ def _sum(item: SumCoverage, frequency: str) -> dict[str, str]:
         gettext("Over"): word(TOTAL_SPANS.get(frequency, TOTAL_SPANS["D"]), span),
         gettext("Totals tested"): number(item.sums),
         **{gettext(METRICS[level]): percent(share) for level, share in item.coverage.items()},
+    }
+
+
+def disagreements(found: Sequence[Disagreement]) -> pd.DataFrame:
+    """Those furthest apart first, with which model came nearer to what sold."""
+    return pd.DataFrame([_disagreement(item) for item in found])
+
+
+def _disagreement(item: Disagreement) -> dict[str, Any]:
+    mine, theirs = abs(item.challenger - item.actual), abs(item.champion - item.actual)
+    nearer = "challenger" if mine < theirs else "champion" if theirs < mine else ""
+    return {
+        gettext("Date"): item.date,
+        gettext("Store"): item.store,
+        gettext("Product"): item.product,
+        gettext("Sold"): item.actual,
+        word(MODEL_NAMES, "challenger"): item.challenger,
+        word(MODEL_NAMES, "champion"): item.champion,
+        gettext("Difference"): item.challenger - item.champion,
+        gettext("Nearer"): word(MODEL_NAMES, nearer) if nearer else gettext("both alike"),
+    }
+
+
+def trials(found: Sequence[TuningTrial]) -> pd.DataFrame:
+    """One row per trial, the best first."""
+    ordered = sorted(found, key=lambda trial: trial.error)
+    return pd.DataFrame([{gettext("Trial"): t.number, gettext("Error"): t.error, **t.params} for t in ordered])
+
+
+def reigns(found: Sequence[Reign], weeks: Sequence[VersionWeek]) -> pd.DataFrame:
+    """One row per time as champion, newest first, with the version's error over the given weeks."""
+    return pd.DataFrame([_reign(item, [week for week in weeks if week.version == item.version]) for item in found])
+
+
+def _reign(item: Reign, weeks: Sequence[VersionWeek]) -> dict[str, Any]:
+    sold = sum(week.sold for week in weeks)
+    return {
+        gettext("Version"): f"v{item.version}",
+        gettext("From"): moment(item.since),
+        gettext("Until"): moment(item.until) if item.until else gettext("today"),
+        gettext("What"): word(ACTIONS, item.action),
+        gettext("Error in this span"): sum(week.error for week in weeks) / sold if sold > 0 else None,
+        gettext("Gain when judged"): item.gain,
+        gettext("Who"): item.actor,
+        gettext("Why"): item.reason,
     }
 
 

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from control_room.findings import FINDINGS, KINDS
 from control_room.i18n import N_, NOTHING, amount, day, gettext, ngettext, number, percent
-from ml.records import Choice, Contribution, Decision, Explanation, Finding, Gate, Progress, Segment, Support, Total
+from ml.records import (
+    Alert,
+    Choice,
+    Contribution,
+    Decision,
+    Evaluation,
+    Explanation,
+    Finding,
+    Gate,
+    Progress,
+    Segment,
+    Support,
+    Total,
+)
 
 # ---------------------------------------------------------------- states: icon, words, colour (never colour alone)
 
@@ -53,6 +68,13 @@ SEVERITIES = {
     "row": (":material/playlist_remove:", N_("Rows left out"), "orange"),
     "fix": (":material/build:", N_("Repaired"), "blue"),
     "info": (":material/info:", N_("Good to know"), "gray"),
+}
+VERDICT_TONES: dict[str, Literal["good", "bad", "attention", "plain"]] = {
+    "first": "good",
+    "better": "good",
+    "worse": "bad",
+    "too_close": "attention",
+    "unchanged": "plain",
 }
 GATE_STATES = {
     "passed": (":material/check_circle:", N_("passed"), "green"),
@@ -201,6 +223,13 @@ ACTIONS = {
     "reject": N_("rejected"),
     "retire": N_("files given up"),
 }
+ALERT_KINDS = {
+    "outside_band": (":material/target:", N_("outside the interval"), "orange"),
+    "bias": (":material/balance:", N_("errs to one side"), "orange"),
+    "jump": (":material/trending_up:", N_("a jump is expected"), "blue"),
+    "missing": (":material/event_busy:", N_("days are missing"), "red"),
+    "unseen": (":material/new_label:", N_("not learned yet"), "gray"),
+}
 DRIFT_LEVELS = {
     "none": (":material/check:", N_("within chance"), "green"),
     "moderate": (":material/trending_up:", N_("moderate drift"), "orange"),
@@ -320,11 +349,48 @@ def consequence(decision: Decision) -> str:
     return gettext("The champion stays.") if decision.verdict != "first" else gettext("It is not promoted.")
 
 
+def same_rows(evaluation: Evaluation) -> str:
+    """How many rows of which days all models answered."""
+    text = gettext("{rows} rows of {folds} past blocks, {span}")
+    return text.format(
+        rows=number(max(found.rows for found in evaluation.overall.values())),
+        folds=number(len(evaluation.folds)),
+        span=span(evaluation.folds[0].date_from, evaluation.folds[-1].date_to),
+    )
+
+
+def against(champion: bool) -> str:
+    """What a gain week by week is measured from."""
+    if champion:
+        return gettext("How much smaller the challenger's error was than the champion's; below 0 it was larger.")
+    return gettext("How much smaller its error was than that of seasonal naive; below 0 it was larger.")
+
+
 def gate(item: Gate) -> tuple[str, str, str]:
     """A gate as what was asked, the value seen and the bound."""
     name, form = GATES.get(item.name, (item.name.replace("_", " "), "percent"))
     show = percent if form == "percent" else signed
     return gettext(name) if item.name in GATES else name, show(item.value), show(item.bound)
+
+
+def alert(item: Alert) -> str:
+    """What is out of the ordinary about a series, in one sentence."""
+    days = int(item.facts.get("days", 0))
+    if item.kind == "outside_band":
+        text = gettext("Sales of {outside} of the last {days} known days lie outside the 95 % interval.")
+        return text.format(outside=number(int(item.facts["outside"])), days=number(days))
+    if item.kind == "bias":
+        over = gettext("On each of the last {days} known days the forecast was too high, {units} in all.")
+        under = gettext("On each of the last {days} known days the forecast was too low, {units} in all.")
+        return (over if float(item.facts["net"]) > 0 else under).format(days=number(days), units=amount(item.units))
+    if item.kind == "jump":
+        text = gettext("{expected} units are expected {span}; in as many days before it sold {sold}.")
+        expected, sold = (amount(float(item.facts[name])) for name in ("expected", "sold"))
+        return text.format(expected=expected, sold=sold, span=span(item.date_from, item.date_to))
+    if item.kind == "missing":
+        text = gettext("Its sales are not known since {date}; about {units} units are missing.")
+        return text.format(date=day(item.date_from), units=amount(item.units))
+    return gettext("The champion has not learned it yet: its answers rest on similar ones.")
 
 
 def signed(share: float | None) -> str:

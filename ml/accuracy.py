@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
-from ml.records import WHAT_IF, Accuracy, AccuracyRow
+from ml.records import WHAT_IF, Accuracy, AccuracyRow, VersionWeek
 from ml.store import Store
 
 By = Literal["date", "horizon", "store", "product", "promotion"]
@@ -73,6 +73,23 @@ ORDER BY whole DESC, rows DESC, key
 LIMIT :most
 """
 
+_WEEKS = """
+WITH last AS (
+  SELECT max(p.prediction_id) AS prediction_id
+  FROM predictions p
+  WHERE {where}
+  GROUP BY p.date, p.store, p.product, p.model_version
+)
+SELECT p.model_version AS version, date_trunc('week', p.date)::date AS week, count(*) AS rows,
+  sum(a.sales) AS sold, sum(abs(p.prediction - a.sales)) AS error
+FROM last
+JOIN predictions p USING (prediction_id)
+JOIN actuals a ON a.date = p.date AND a.store = p.store AND a.product = p.product
+GROUP BY p.model_version, week
+ORDER BY week DESC, version
+LIMIT :most
+"""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -87,7 +104,7 @@ class Judged:
 
 def accuracy(store: Store, by: By, wanted: Judged) -> Accuracy:
     """Accuracy per key and over everything; raises ServiceDown when the database is away."""
-    where, values = _where(wanted)
+    where, values = judged_where(wanted)
     ahead = f", {_AHEAD}" if by == "horizon" else ""
     statement = sa.text(_SQL.format(where=where, key=_KEYS[by], ahead=ahead, weeks=_AHEAD))
     with store.begin() as connection:
@@ -98,8 +115,20 @@ def accuracy(store: Store, by: By, wanted: Judged) -> Accuracy:
     return Accuracy(by=by, items=items, total=total)
 
 
-def _where(wanted: Judged) -> tuple[str, dict[str, Any]]:
-    """Conditions of ours with the values bound. What lies beyond the last actual cannot be judged and is not read."""
+def weeks(store: Store, wanted: Judged) -> tuple[VersionWeek, ...]:
+    """Accuracy of each version per week, oldest first: a version is judged by its own last answer for a day, also
+    after another one became champion."""
+    where, values = judged_where(wanted)
+    with store.begin() as connection:
+        connection.execute(sa.text(f"SET LOCAL work_mem = '{WORK_MEMORY}'"))
+        found = connection.execute(sa.text(_WEEKS.format(where=where)), {**values, "most": MOST_KEYS}).mappings().all()
+    return tuple(
+        VersionWeek(**row, wape=row["error"] / row["sold"] if row["sold"] > 0 else None) for row in reversed(found)
+    )
+
+
+def judged_where(wanted: Judged) -> tuple[str, dict[str, Any]]:
+    """Conditions on ``predictions p`` of ours, with the values to bind. Nothing beyond the last actual is read."""
     given = {
         "p.date >= :from_date": wanted.from_date,
         "p.date <= :to_date": wanted.to_date,

@@ -27,13 +27,13 @@ from ml.lake import load_attributes, load_sales, read_snapshot
 from ml.models import MONOTONE
 from ml.promotion import TWIN
 from ml.records import RETRAIN_DAG, Choice, Evaluation, Manifest, Recipe, Snapshot
-from ml.registry import EVALUATION
+from ml.registry import EVALUATION, IMPORTANCE, TRIALS
 from ml.splits import Split, default_blocks, rolling_origins
 from ml.studies import open_storage
 from ml.succession import seed_of, trials_of
 from ml.sums import Sums
 from ml.training import Data, Progress, Rows, Table, Tables, backtest, train_until
-from ml.tuning import SAMPLE, Trial, score, tune, tuning_split
+from ml.tuning import SAMPLE, Trial, importance, score, tune, tuning_split
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -90,6 +90,8 @@ def _tune(c: Context, tables_of: TablesOf) -> Json:
     tables = tables_of(data, blocks, _rows(c, data, judge))
     metric = c.option("metric", "wape")
     trials: list[Trial] = []
+    weights: dict[str, float] = {}
+    storage = open_storage(c.settings.database_url)
     rows = learnable_rows(tables, judge)
     if rows < LEAST_ROWS:
         recipe, errors = simple_race(blocks, data, tables, judge, metric)
@@ -99,8 +101,9 @@ def _tune(c: Context, tables_of: TablesOf) -> Json:
             seconds=float(c.option("tune_seconds", c.settings.tuning_seconds)),
             progress=lambda text: log.info("%s", text),
             count=lambda done, of: c.progress("trial", min(done + 1, of), of, done / of),
-            storage=open_storage(c.settings.database_url), name=c.run_id, data_version=found.data_version,
+            storage=storage, name=c.run_id, data_version=found.data_version,
         )  # fmt: skip
+        weights = importance(storage, c.run_id, seed_of(c))
         best, known = _constrained(best, str(c.option("monotone", "auto")), data, tables, judge, metric)
         recipe, errors = race(best, data, tables, judge, metric, known)
     choice = choose(recipe, errors, str(metric), rows, found)
@@ -108,7 +111,7 @@ def _tune(c: Context, tables_of: TablesOf) -> Json:
     c.put("choice.json", choice.model_dump())
     history = [{"trial": t.number, metric: t.value, **t.params} for t in trials]
     metrics = {f"tuning_{metric}_{name}": value for name, value in errors.items()}
-    texts = {"tuning.json": json.dumps(history, indent=1)}
+    texts = {TRIALS: json.dumps(history, indent=1), IMPORTANCE: json.dumps(weights, indent=1)}
     facts = {"kind": recipe.kind, "reason": choice.reason, **metrics}
     return c.logged(RETRAIN_DAG, facts, params=_params(recipe), metrics=metrics, texts=texts)
 

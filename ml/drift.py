@@ -133,7 +133,7 @@ def _level(name: str, span: int) -> pl.Expr:
 def _features(reference: pl.DataFrame, new: pl.DataFrame, regressors: tuple[str, ...]) -> Iterator[FeatureDrift]:
     for name in dict.fromkeys((*FEATURES, *regressors)):
         if name in reference.columns and name in new.columns:
-            found = _compared(name, reference, new)
+            found = compared(name, reference, new)
             if found is not None:
                 yield found
     for name, cluster in (("store", "_week"), ("product", "_cluster")):
@@ -143,7 +143,8 @@ def _features(reference: pl.DataFrame, new: pl.DataFrame, regressors: tuple[str,
             yield _mixed(name, was, now, "_units")
 
 
-def _compared(name: str, reference: pl.DataFrame, new: pl.DataFrame) -> FeatureDrift | None:
+def compared(name: str, reference: pl.DataFrame, new: pl.DataFrame) -> FeatureDrift | None:
+    """One column of two frames that have ``_cluster`` beside it; None where too few rows have a value."""
     if not reference.schema[name].is_numeric() or not new.schema[name].is_numeric():
         return _mixed(name, reference, new)
     finite = pl.col(name).is_not_null() & pl.col(name).is_finite()

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
+from ml.diagnostics import calibration, disagreements, spreads
 from ml.intervals import Intervals
 from ml.records import LEVELS, Evaluation, Fold, Metrics, Segment, SumCoverage
 from ml.sums import held_out
@@ -122,7 +123,8 @@ def evaluate(rows: pl.DataFrame, models: Sequence[str], data_version: str) -> Ev
     ``rows``: the result of :func:`ml.training.backtest`.
     """
     y = rows["y"].to_numpy()
-    overall = {name: measure(y, rows[name].to_numpy(), held_out_intervals(rows, name)) for name in models}
+    judged = {name: held_out_intervals(rows, name) for name in models}
+    overall = {name: measure(y, rows[name].to_numpy(), judged[name]) for name in models}
     return Evaluation(
         data_version=data_version,
         folds=tuple(_fold(part, models) for _, part in sorted(rows.group_by("fold"), key=lambda item: item[0])),
@@ -130,6 +132,9 @@ def evaluate(rows: pl.DataFrame, models: Sequence[str], data_version: str) -> Ev
         segments=tuple(_segments(rows, models)),
         weekly_gain=tuple(_weekly_gain(rows, models)),
         sums=held_out_sums(rows, "challenger") if "challenger" in models else (),
+        calibration=calibration(judged["challenger"], "challenger") if "challenger" in models else (),
+        spreads=spreads(rows, models),
+        disagreements=disagreements(rows),
     )
 
 

@@ -256,7 +256,10 @@ class Outlier(Record):
 
 
 class DataHealth(Record):
-    """The last weeks of the published data; ``importance``: input -> its share in the champion's forecasts."""
+    """The last weeks of the published data; ``importance``: input -> its share in the champion's forecasts.
+
+    ``predictions``: how far what is predicted has moved; None where that could not be asked.
+    """
 
     data_version: str
     days: tuple[DataDay, ...]
@@ -264,6 +267,7 @@ class DataHealth(Record):
     outliers: tuple[Outlier, ...]
     importance: dict[str, float] = Field(default_factory=dict)
     unseen: tuple[str, ...] = ()
+    predictions: Drift | None = None
 
 
 class SeriesInfo(Record):
@@ -332,6 +336,43 @@ class SumCoverage(Record):
     coverage: dict[str, float]
 
 
+class CalibrationBin(Record):
+    """The challenger's forecasts of about one size: what was forecast and sold on average, in units, and the share of
+    actuals inside the intervals, which had not seen these rows."""
+
+    rows: int
+    forecast: float
+    actual: float
+    coverage: dict[str, float]
+
+
+class ErrorSpread(Record):
+    """Forecast minus sales of one model so many weeks ahead: the 5, 25, 50, 75 and 95 % quantiles, in units."""
+
+    model: str
+    week: int
+    quantiles: tuple[float, ...]
+
+
+class Disagreement(Record):
+    """One judged row on which challenger and champion lie far apart, in units."""
+
+    date: dt.date
+    store: str
+    product: str
+    actual: float
+    challenger: float
+    champion: float
+
+
+class TuningTrial(Record):
+    """One try of the search for parameters; ``error`` on the fold that it was judged on, a share."""
+
+    number: int
+    error: float
+    params: dict[str, float | int | str]
+
+
 ModelKind = Literal["xgboost", "linear", "seasonal_naive", "moving_average"]
 
 
@@ -362,6 +403,9 @@ class Evaluation(Record):
     weekly_gain: tuple[tuple[str, float], ...] = ()
     sums: tuple[SumCoverage, ...] = ()
     choice: Choice | None = None
+    calibration: tuple[CalibrationBin, ...] = ()
+    spreads: tuple[ErrorSpread, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
 
 
 class Gate(Record):
@@ -436,11 +480,17 @@ class ModelInfo(Record):
 
 
 class ModelReport(Record):
-    """One registered model with the evidence it was judged on."""
+    """One registered model with the evidence it was judged on.
+
+    ``trials``: how its parameters were searched; ``importance``: parameter -> its share in how the trials' errors vary
+    (functional ANOVA), empty where there were too few.
+    """
 
     model: ModelInfo
     evaluation: Evaluation | None
     decision: Decision | None
+    trials: tuple[TuningTrial, ...] = ()
+    importance: dict[str, float] = Field(default_factory=dict)
 
 
 AdviceCode = Literal[
@@ -687,6 +737,50 @@ class Accuracy(Record):
     total: AccuracyRow | None
 
 
+AlertKind = Literal["outside_band", "bias", "jump", "missing", "unseen"]
+
+
+class Alert(Record):
+    """Something out of the ordinary about one series, with the ``units`` at stake between two dates.
+
+    ``outside_band``: newest sales beyond the 95 % interval; ``bias``: forecasts all err to one side; ``jump``: much
+    more or less is expected than sold lately; ``missing``: its newest days are not known; ``unseen``: the champion has
+    not learned its store or product.
+    """
+
+    kind: AlertKind
+    store: str
+    product: str
+    date_from: dt.date
+    date_to: dt.date
+    units: float
+    facts: dict[str, float | int | str] = Field(default_factory=dict)
+
+
+class Alerts(Record):
+    """Those with the most units first; ``counts``: kind -> how many there are (200 at most of each). ``unknown`` names
+    the parts that could not be asked."""
+
+    data_version: str
+    items: tuple[Alert, ...]
+    counts: dict[AlertKind, int] = Field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+
+class VersionWeek(Record):
+    """What one version forecast for the days of one week (that begins on ``week``), beside what was sold.
+
+    ``sold`` and ``error`` (sum of absolute errors) in units, ``wape`` a share.
+    """
+
+    version: str
+    week: dt.date
+    rows: int
+    sold: float
+    error: float
+    wape: float | None
+
+
 class Replay(Record):
     """A logged prediction made once more with the bundle and the history that gave it.
 
@@ -708,6 +802,39 @@ class Replay(Record):
     interval_then: dict[str, Bounds]
     interval_now: dict[str, Bounds]
     seconds: float
+
+
+class Retold(Record):
+    """A logged prediction (``then``, by ``version``) beside what another version says (``now``) with the same inputs.
+
+    ``learned``: the other version has learned from this very day, so that what it says is no forecast.
+    """
+
+    prediction_id: int
+    created_at: dt.datetime
+    date: dt.date
+    store: str
+    product: str
+    unit: str
+    version: str
+    data_version: str
+    then: float
+    now: float
+    interval_now: dict[str, Bounds]
+    actual: float | None
+    learned: bool
+
+
+class Retellings(Record):
+    """What ``version`` would have said. ``gone``: rows left out, because the data they were answered from is no longer
+    kept; the WAPEs are shares, over the ``judged`` rows whose sales are known and not learned from."""
+
+    version: str
+    items: tuple[Retold, ...]
+    gone: int
+    judged: int
+    wape_then: float | None
+    wape_now: float | None
 
 
 class Override(Record):
@@ -775,6 +902,25 @@ class ScenarioPlan(Record):
     promotion_cost: float | None = Field(None, ge=0, le=1e12)
     discounted: bool = False
     model_version: str | None = Field(None, max_length=20)
+
+
+class PlanDifference(Record):
+    """What one variant of a plan sells beside the first, in units. ``interval`` is that of the difference, which is
+    not the difference of the intervals; null where ``unsupported`` of the ``changed`` days are like none in history."""
+
+    name: str
+    units: float
+    interval: dict[str, Bounds] | None
+    changed: int
+    unsupported: int
+
+
+class PlanDifferences(Record):
+    """Every variant but the first, under one model."""
+
+    model: ModelRef
+    data_version: str
+    items: tuple[PlanDifference, ...]
 
 
 class Scenario(Record):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 from ml import tracing
 from ml.errors import NotFound, Retired, ServiceDown
-from ml.records import MODEL_NAME, Decision, Evaluation, ModelInfo, ModelReport
+from ml.records import MODEL_NAME, Decision, Evaluation, ModelInfo, ModelReport, TuningTrial
 
 # A console or an API waits seconds for a registry, not MLflow's default of minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -29,6 +30,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 T = TypeVar("T")
 RUN_TAG = "control_room.run_id"
 EVALUATION, DECISION = "evaluation.json", "decision.json"
+TRIALS, IMPORTANCE = "tuning.json", "importance.json"  # of the search for parameters
 RETIRED = "retired"  # tag of a version whose files are no longer kept: when they went
 INFO_TAGS = ("kind", "data_version", "trained_until", "verdict", "fingerprint")
 
@@ -147,19 +149,25 @@ class Registry:
     def report(self, version: str) -> ModelReport:
         """A version with the evaluation and the decision of its run."""
         info = self.version(version)
-        evaluation, decision = (self._artifact(info.run_id, name) for name in (EVALUATION, DECISION))
+        names = (EVALUATION, DECISION, TRIALS, IMPORTANCE)
+        evaluation, decision, trials, weights = self._artifacts_of(info.run_id, names)
         return ModelReport(
             model=info,
             evaluation=Evaluation.model_validate_json(evaluation) if evaluation else None,
             decision=Decision.model_validate_json(decision) if decision else None,
+            trials=_trials(trials) if trials else (),
+            importance=json.loads(weights) if weights else {},
         )
 
-    def _artifact(self, run_id: str, name: str) -> str | None:
-        if not any(item.path == name for item in self._call(lambda: self.client.list_artifacts(run_id))):
-            return None
+    def _artifacts_of(self, run_id: str, names: Sequence[str]) -> Iterator[str | None]:
+        """The texts that a run has under these names."""
+        there = {item.path for item in self._call(lambda: self.client.list_artifacts(run_id))}
         with tempfile.TemporaryDirectory() as folder:
-            path = self._call(lambda: self.client.download_artifacts(run_id, name, folder))
-            return Path(path).read_text()
+            for name in names:
+                yield self._text(run_id, name, folder) if name in there else None
+
+    def _text(self, run_id: str, name: str, folder: str) -> str:
+        return Path(self._call(lambda: self.client.download_artifacts(run_id, name, folder))).read_text()
 
     def download(self, version: str, folder: Path) -> Path:
         """Fetch the bundle of a version into ``folder`` (replaced whole); returns ``folder``.
@@ -293,6 +301,15 @@ class Registry:
         version = str(logged.registered_model_version)
         self.tag(version, **tags)
         return version
+
+
+def _trials(text: str) -> tuple[TuningTrial, ...]:
+    """As they were logged: ``trial``, the metric by its name, then the parameters."""
+    found = []
+    for row in json.loads(text):
+        (_, number), (_, error), *params = row.items()
+        found.append(TuningTrial(number=number, error=error, params=dict(params)))
+    return tuple(found)
 
 
 def _info(item: Any, aliases: tuple[str, ...]) -> ModelInfo:

@@ -50,6 +50,7 @@ MIGRATION_LOCK = 7_270_001
 PROMOTION_LOCK = 7_270_002
 REQUEST_ROWS = 100_000  # no request is answered with more rows, and no chunk of a job has more
 COPY_FROM = 50  # above this many rows COPY beats one INSERT with many values
+STREAMED = 2_000  # rows that are fetched at once where many are handed on
 COPY_BYTES = 1 << 18  # handed over at once; psycopg2's own 8 KB are many calls
 NO_HASH = "0" * 64
 MOVES = ("promote", "rollback")  # the actions that make a champion
@@ -235,7 +236,9 @@ class Logged(NamedTuple):
 
 @dataclass(frozen=True)
 class HistoryFilter:
-    """What to show of the log; ``from_date``/``to_date`` bound the predicted day, both inclusive."""
+    """What to show of the log; ``from_date``/``to_date`` bound the predicted day, ``made_from``/``made_to`` the day of
+    asking (UTC), all inclusive. ``supported``: whether history has similar days; ``outside``: rows whose actual sales
+    lie outside the interval of this level."""
 
     from_date: dt.date | None = None
     to_date: dt.date | None = None
@@ -244,6 +247,10 @@ class HistoryFilter:
     version: str | None = None
     source: str | None = None
     has_actual: bool | None = None
+    made_from: dt.date | None = None
+    made_to: dt.date | None = None
+    supported: bool | None = None
+    outside: Literal["80", "95"] | None = None
 
 
 class Store:
@@ -398,6 +405,17 @@ class Store:
         return HistoryPage(
             items=items, next_cursor=_make_cursor(items[-1].prediction_id) if len(found) > limit else None
         )
+
+    def history_rows(self, wanted: HistoryFilter, *, limit: int) -> Iterator[HistoryItem]:
+        """As :meth:`history`, all rows one by one from a cursor of the server: memory does not grow with their number.
+
+        The connection is held until the last row is taken or the iterator is closed.
+        """
+        query = _history_query().where(*_history_where(wanted)).order_by(predictions.c.prediction_id.desc())
+        with self.begin() as connection:
+            streamed = connection.execution_options(stream_results=True, max_row_buffer=STREAMED)
+            for row in streamed.execute(query.limit(limit)).mappings():
+                yield _history_item(row)
 
     def prediction(self, prediction_id: int) -> HistoryItem:
         """One logged prediction; raises NotFound."""
@@ -845,7 +863,26 @@ def _history_where(wanted: HistoryFilter) -> list[sa.ColumnElement[bool]]:
         where.append(columns.date <= wanted.to_date)
     if wanted.has_actual is not None:
         where.append(actuals.c.sales.is_not(None) if wanted.has_actual else actuals.c.sales.is_(None))
+    return where + _further_where(wanted)
+
+
+def _further_where(wanted: HistoryFilter) -> list[sa.ColumnElement[bool]]:
+    columns = predictions.c
+    where: list[sa.ColumnElement[bool]] = []
+    if wanted.made_from is not None:
+        where.append(columns.created_at >= _midnight(wanted.made_from))
+    if wanted.made_to is not None:
+        where.append(columns.created_at < _midnight(wanted.made_to + dt.timedelta(days=1)))
+    if wanted.supported is not None:
+        where.append(columns.similar_days > 0 if wanted.supported else columns.similar_days == 0)
+    if wanted.outside is not None:
+        bounds = columns[f"low_{wanted.outside}"], columns[f"high_{wanted.outside}"]
+        where.append(~actuals.c.sales.between(*bounds))
     return where
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), dt.UTC)
 
 
 def _history_item(row: sa.RowMapping) -> HistoryItem:

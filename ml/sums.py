@@ -94,7 +94,7 @@ class Sums:
         """
         _refuse_unusable(forecast, by)
         groups = forecast.select(by).unique().sort(by) if by else pl.DataFrame({"_all": [0]})
-        rows = _numbered(forecast, groups, list(by)).with_columns(s=pl.Series(self._deviation(forecast)))
+        rows = _numbered(forecast, groups, list(by)).with_columns(s=pl.Series(self.deviation(forecast)))
         rows = _coded(rows, self.week)
         found = _totals(rows, self.week).join(_deviations(rows, ("_group",), self.variance), on="_group")
         found = found.sort("_group").with_columns(pl.col("deviation").sqrt())
@@ -102,7 +102,14 @@ class Sums:
         found = _single_rows(found, rows) if set(BOUNDS) <= set(forecast.columns) else found
         return pl.concat([groups.select(by), found.select("prediction", *BOUNDS)], how="horizontal")
 
-    def _deviation(self, forecast: pl.DataFrame) -> Array:
+    def variance_of(self, rows: pl.DataFrame, deviation: Array) -> float:
+        """Variance of a sum whose rows (``store, product, ahead``) deviate by so much, which may be negative: then a
+        shared effect makes them less."""
+        coded = _coded(rows, self.week).with_columns(s=pl.Series(deviation), _group=pl.lit(0, pl.UInt32))
+        return float(_deviations(coded, ("_group",), self.variance)["deviation"][0])
+
+    def deviation(self, forecast: pl.DataFrame) -> Array:
+        """Root mean square error to be expected of each row, in units; 0 of one that cannot sell."""
         found = Deviation(self.spread).of(forecast["prediction"].to_numpy(), forecast["block"].to_numpy())
         return np.where(forecast["high_95"].to_numpy() <= 0, 0.0, found) if "high_95" in forecast.columns else found
 

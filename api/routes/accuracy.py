@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel
 
 from api.auth import needs
 from api.deps import From, Name, StoreDep, To
-from ml.accuracy import By, Judged
+from ml.accuracy import By, Judged, weeks
 from ml.accuracy import accuracy as judged
-from ml.records import Accuracy
+from ml.records import Accuracy, VersionWeek
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
+
+
+class VersionWeeks(BaseModel):
+    items: list[VersionWeek]
 
 
 @router.get("/accuracy", dependencies=needs("viewer"), summary="Logged predictions beside what was sold")
@@ -29,3 +34,16 @@ def accuracy(
     product; `naive_wape` is that of the same weekday a week before the asking, on the `naive_rows` where it is known,
     and `wape_beside_naive` the model's on those same rows."""
     return judged(store, by, Judged(from_date, to_date, in_store, product, version))
+
+
+@router.get("/accuracy/weeks", dependencies=needs("viewer"), summary="Each version's error, week by week")
+def accuracy_weeks(
+    store: StoreDep,
+    from_date: From = None,
+    to_date: To = None,
+    in_store: Annotated[Name | None, Query(alias="store")] = None,
+    product: Name | None = None,
+) -> VersionWeeks:
+    """WAPE of what each version forecast for the days of a week, oldest week first. A version is judged by its own
+    last answer for a day, store and product; who was champion when stands in `/v1/champions`."""
+    return VersionWeeks(items=list(weeks(store, Judged(from_date, to_date, in_store, product))))

@@ -17,7 +17,8 @@ router = APIRouter(prefix="/v1", tags=["data"])
 def data_health(services: ServicesDep, published: PublishedDep) -> DataHealth:
     """Of the last eight weeks (weekly data: half a year). `importance` is each drifted input's share in the champion's
     forecasts, empty when drift was measured against another model; `unseen` are stores and products that the champion
-    has not learned. Drift itself and what the checks found are in `/v1/snapshot`."""
+    has not learned. Drift of inputs and sales and what the checks found are in `/v1/snapshot`; `predictions` is that of
+    the logged predictions (null while the database is away), looked at anew every ten minutes."""
     current, loaded = published.require(), services.champion.current
     return DataHealth(
         data_version=current.snapshot.data_version,
@@ -26,6 +27,7 @@ def data_health(services: ServicesDep, published: PublishedDep) -> DataHealth:
         outliers=current.lately.outliers,
         importance=_importance(current.snapshot, loaded) if loaded else {},
         unseen=_unseen(current.series, loaded) if loaded else (),
+        predictions=services.drifting.of(current.snapshot),
     )
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from starlette.responses import StreamingResponse
 
 from api.auth import needs
 from api.deps import HistoryFilterDep, PredictionId, ServicesDep, StoreDep
-from ml.records import HistoryItem, HistoryPage, Replay
+from api.exporting import COLUMNS, as_csv
+from api.retelling import MOST_ROWS, retell
+from ml.records import HistoryItem, HistoryPage, Replay, Retellings
 
 router = APIRouter(tags=["predictions"])
 MAX_ROWS = 1000
+MOST_EXPORTED = 1_000_000
 
 
 @router.get("/historical-predictions", dependencies=needs("viewer"), summary="The log of predictions, newest first")
@@ -25,6 +30,25 @@ def history(
     """Pages are stable: predictions that arrive while you read neither repeat nor shift a row. `error` is the
     prediction minus the actual sales, once these are known."""
     return store.history(wanted, limit=limit, cursor=cursor)
+
+
+@router.get(
+    "/v1/exports/predictions",
+    dependencies=needs("viewer"),
+    summary="All predictions that fit, as CSV",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {"example": ",".join(COLUMNS)}}}},
+)
+def export(
+    store: StoreDep,
+    wanted: HistoryFilterDep,
+    limit: Annotated[int, Query(ge=1, le=MOST_EXPORTED)] = MOST_EXPORTED,
+) -> StreamingResponse:
+    """Newest first, written while it is sent: neither side has to hold it. `inputs` is JSON."""
+    pieces = as_csv(store.history_rows(wanted, limit=limit))
+    begun = next(pieces)  # what is away is said before the answer begins
+    headers = {"Content-Disposition": 'attachment; filename="predictions.csv"'}
+    return StreamingResponse(itertools.chain([begun], pieces), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @router.get("/v1/predictions/{prediction_id}", dependencies=needs("viewer"), summary="One prediction")
@@ -41,3 +65,17 @@ def replay(services: ServicesDep, prediction_id: PredictionId) -> Replay:
     """With the bundle and the version of the data that gave it; nothing is logged. 410 when one of them is no longer
     kept. `agrees` is false when the same bundle says something else today: then the code that answers has changed."""
     return services.replayer.replay(prediction_id)
+
+
+@router.get("/v1/retellings", dependencies=needs("viewer"), summary="What another version would have said")
+def retellings(
+    services: ServicesDep,
+    wanted: HistoryFilterDep,
+    model: Annotated[str, Query(pattern=r"^[1-9][0-9]{0,8}$", description="The version that answers now.")],
+    limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 100,
+    cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of a page of the history.")] = None,
+) -> Retellings:
+    """The newest logged predictions that fit, answered by `model` with the inputs and the data of then; nothing is
+    logged. `gone` rows are left out because their data is no longer kept (or is of a fifth version); `learned` rows are
+    shown and not judged, because the version has learned from their days. 410 when the version itself is gone."""
+    return retell(services.replayer, model, services.store.history(wanted, limit=limit, cursor=cursor).items)

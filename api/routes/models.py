@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.auth import needs
-from api.changing import move_champion
+from api.changing import move_champion, reject
 from api.deps import RegistryDep, ServicesDep, StoreDep, Version
 from api.openapi import json_body
 from api.strict import body_of
@@ -17,8 +17,8 @@ from ml.records import ChampionsPage, ModelInfo, ModelReport, Promotion
 router = APIRouter(prefix="/v1", tags=["models"])
 
 
-class Change(BaseModel):
-    """Who moves the champion, and why: both stand in the audit for good."""
+class Refusal(BaseModel):
+    """Who does not want a version, and why: both stand in the audit for good."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -26,6 +26,11 @@ class Change(BaseModel):
     actor: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)] | None = Field(
         None, description="Whom a program acts for; who has signed in acts as themselves whatever stands here."
     )
+
+
+class Change(Refusal):
+    """Who moves the champion, and why: both stand in the audit for good."""
+
     expected: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")] | None = Field(
         None,
         description="The version that you saw as champion when you decided (null: there was none). When another is "
@@ -39,6 +44,7 @@ class Change(BaseModel):
 
 
 ChangeBody = Annotated[Change, body_of(Change)]
+RefusalBody = Annotated[Refusal, body_of(Refusal)]
 
 
 class Models(BaseModel):
@@ -80,6 +86,18 @@ def promote(request: Request, services: ServicesDep, version: Version, change: C
     """The version is loaded and verified first; 409 when it is champion already or someone else was faster."""
     actor = request.scope["caller"].named(change.actor)
     return move_champion(services, version, action="promote", actor=actor, reason=change.reason, expected=change.seen)
+
+
+@router.post(
+    "/models/{version}/reject",
+    dependencies=needs("manager"),
+    summary="Say that a version is not wanted, and why",
+    **json_body(Refusal),
+)
+def reject_version(request: Request, services: ServicesDep, version: Version, refusal: RefusalBody) -> Promotion:
+    """Nothing moves: it stands in the audit, and the version no longer waits for approval. It can still be promoted
+    later. 409 for the champion."""
+    return reject(services, version, request.scope["caller"].named(refusal.actor), refusal.reason)
 
 
 @router.get("/promotions", dependencies=needs("viewer"), summary="The audit of promotions, newest first")

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel
 
 from api.auth import needs
-from api.deps import StoreDep
+from api.comparing import compared
+from api.deps import ModelName, ServicesDep, StoreDep
 from api.openapi import json_body
 from api.strict import body_of
-from ml.records import Scenario, ScenarioPlan
+from ml.records import PlanDifferences, Scenario, ScenarioPlan
 from ml.scenarios import Scenarios
 
 router = APIRouter(prefix="/v1", tags=["scenarios"])
@@ -46,3 +47,15 @@ def keep(request: Request, store: StoreDep, scenario_id: ScenarioId, plan: Plan)
 @router.delete("/scenarios/{scenario_id}", dependencies=needs("planner"), status_code=204, summary="Forget a scenario")
 def delete(store: StoreDep, scenario_id: ScenarioId) -> None:
     Scenarios(store).delete(scenario_id)
+
+
+@router.post(
+    "/differences",
+    dependencies=needs("viewer"),
+    summary="What each variant of a plan sells beside the first",
+    **json_body(ScenarioPlan),
+)
+def differences(services: ServicesDep, plan: Plan, model: ModelName = "champion") -> PlanDifferences:
+    """With the interval of the difference: the same day's error is shared by both plans and mostly cancels, how well
+    the effect of price and promotion is known follows from the similar days in history. Nothing is logged."""
+    return compared(services.champion.get(model), plan)

@@ -17,6 +17,7 @@ from ml.records import (
     Account,
     Accuracy,
     Advice,
+    Alerts,
     Answer,
     ApiKey,
     AuditPage,
@@ -44,11 +45,13 @@ from ml.records import (
     NewSession,
     NewWebhook,
     Pipeline,
+    PlanDifferences,
     PredictionInput,
     Promotion,
     Purpose,
     ReadOptions,
     Replay,
+    Retellings,
     RowError,
     Run,
     SalesPoint,
@@ -58,6 +61,7 @@ from ml.records import (
     Snapshot,
     Upload,
     UserRole,
+    VersionWeek,
     Webhook,
 )
 
@@ -162,12 +166,23 @@ class ApiClient:
         query = _given({**filters, "cursor": cursor, "limit": limit})
         return _record(HistoryPage, self._json("GET", "/historical-predictions", params=query))
 
+    def export_history(self, filters: MappingType[str, Any], limit: int) -> bytes:
+        """The newest predictions that fit, as CSV."""
+        return self._bytes("/v1/exports/predictions", _given({**filters, "limit": limit}))
+
     def prediction(self, prediction_id: int) -> HistoryItem:
         return _record(HistoryItem, self._json("GET", f"/v1/predictions/{prediction_id}"))
 
     def replay(self, prediction_id: int) -> Replay:
         """A logged prediction made again as it was made; raises Retired when model or data are no longer kept."""
         return _record(Replay, self._json("POST", f"/v1/predictions/{prediction_id}/replay", seconds=60))
+
+    def retellings(
+        self, version: str, filters: MappingType[str, Any], limit: int = 100, cursor: str | None = None
+    ) -> Retellings:
+        """What a version would have said to logged questions; raises Retired when it is no longer kept."""
+        query = _given({**filters, "model": version, "limit": limit, "cursor": cursor})
+        return _record(Retellings, self._json("GET", "/v1/retellings", params=query, seconds=120))
 
     # ---------------------------------------------------------------- jobs
 
@@ -204,6 +219,15 @@ class ApiClient:
         """How right the logged predictions were, per key; ``filters``: from, to, store, product, version."""
         return _record(Accuracy, self._json("GET", "/v1/accuracy", params=_given({"by": by, **filters}), seconds=30))
 
+    def alerts(self, limit: int = 20) -> Alerts:
+        """What is out of the ordinary today; raises NoData while nothing is published."""
+        return _record(Alerts, self._json("GET", "/v1/alerts", params={"limit": limit}, seconds=30))
+
+    def accuracy_weeks(self, since: dt.date | None = None) -> tuple[VersionWeek, ...]:
+        """Each version's error per week, oldest first."""
+        reply = self._json("GET", "/v1/accuracy/weeks", params=_given({"from": since}), seconds=30)
+        return _list(VersionWeek, reply, "items")
+
     # ---------------------------------------------------------------- scenarios
 
     def scenarios(self) -> tuple[Scenario, ...]:
@@ -216,6 +240,11 @@ class ApiClient:
         """Under an id of ours: keeping it again replaces its plan."""
         body = plan.model_dump(mode="json", exclude_none=True)
         return _record(Scenario, self._json("PUT", f"/v1/scenarios/{_part(scenario_id)}", json=body))
+
+    def differences(self, plan: ScenarioPlan, model: str = "champion") -> PlanDifferences:
+        """What each variant sells beside the first, with the interval of the difference."""
+        body = plan.model_dump(mode="json", exclude_none=True)
+        return _record(PlanDifferences, self._json("POST", "/v1/differences", params={"model": model}, json=body))
 
     def delete_scenario(self, scenario_id: str) -> None:
         self._ask("DELETE", f"/v1/scenarios/{_part(scenario_id)}")
@@ -300,6 +329,11 @@ class ApiClient:
         path = f"/v1/models/{_part(version)}/promote"
         body = _given({"reason": reason, "actor": actor, "expected": expected})
         return _record(Promotion, self._json("POST", path, json=body, seconds=60))
+
+    def reject(self, version: str, reason: str, actor: str) -> Promotion:
+        """Note that a version is not wanted; raises Conflict for the champion."""
+        path = f"/v1/models/{_part(version)}/reject"
+        return _record(Promotion, self._json("POST", path, json={"reason": reason, "actor": actor}))
 
     def rollback(self, reason: str, actor: str, expected: str | None = None) -> Promotion:
         body = _given({"reason": reason, "actor": actor, "expected": expected})

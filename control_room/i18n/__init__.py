@@ -132,6 +132,11 @@ def amount(value: float | None) -> str:
     return number(value, 0 if value is None or abs(value) >= 1000 else 1)
 
 
+def signed_amount(value: float) -> str:
+    """An amount with its sign; the typographic minus, as it stands within a sentence."""
+    return f"{'+' if value >= 0 else '−'}{amount(abs(value))}"
+
+
 def percent(share: float | None, digits: int = 1, signed: bool = False) -> str:
     """A share as percent: 0.123 is 12.3 %."""
     if share is None or share != share:
@@ -175,6 +180,14 @@ def moment(value: dt.datetime | None) -> str:
     if local.date() == dt.datetime.now(_zone()).date():
         return gettext("today {time}").format(time=time)
     return f"{day(local.date())} {time}"
+
+
+def stamp(value: dt.datetime | None) -> str:
+    """Day and time in the reader's zone, for what is read on another day."""
+    if value is None:
+        return NOTHING
+    local = value.astimezone(_zone())
+    return f"{day(local.date())} {dates.format_time(local, 'short', locale=reader().locale)}"
 
 
 def clock(value: dt.datetime) -> str:

@@ -1,7 +1,7 @@
 """History: every prediction that was asked, with what really sold where it is known."""
 
 from control_room.framed import within_frame
-from control_room.views import history
+from control_room.views import history, prediction, retold
 
 within_frame("history")
 history.lead()
@@ -9,3 +9,5 @@ filters = history.filters()
 page = history.page(filters)
 history.table(page, filters)
 history.turn(page)
+prediction.detail()
+retold.retelling(filters)

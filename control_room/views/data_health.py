@@ -206,6 +206,31 @@ def drifted() -> None:
     )  # fmt: skip
 
 
+def told_and_sold() -> None:
+    """Whether what is predicted has moved, beside what sold."""
+    snapshot, seen = asked.snapshot().value, asked.data_health()
+    if snapshot is None or seen.value is None:
+        return
+    told, title = seen.value.predictions, gettext("Drift of predictions and target")
+    parts.section(title, gettext("Each beside the level that its series had before."))
+    frame = tables.told_and_sold(told, snapshot.drift)
+    if not frame.empty:
+        config = {name: st.column_config.NumberColumn(format="%.2f") for name in frame.select_dtypes("float").columns}
+        st.dataframe(frame, hide_index=True, column_config=config, placeholder="–", alt=title)
+        parts.downloads(lambda: frame, "prediction-drift", _cover(title, seen.value), "prediction-drift")
+    _said_of(told)
+    parts.source(seen, "GET /v1/data-health, GET /v1/snapshot")
+
+
+def _said_of(told: Drift | None) -> None:
+    if told is None:
+        st.caption(gettext("Predictions could not be looked at: the database does not answer."))
+    elif not told.features:
+        st.caption(gettext("There are too few predictions of known days to say whether they have drifted."))
+    elif told.reference == "recent":
+        st.caption(gettext("The log has no predictions of a year before, so that a season may look like drift."))
+
+
 def _reference(drift: Drift | None) -> str:
     if drift is None or drift.reference is None:
         return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -12,16 +13,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from control_room import address, asked, charts, grids, parts, session, tables, words
 from control_room.grids import Column
-from control_room.i18n import gettext, moment, number
-from ml.records import Decision, Evaluation, ModelInfo, ModelReport, Promotion
-
-TONES: dict[str, parts.Tone] = {
-    "first": "good",
-    "better": "good",
-    "worse": "bad",
-    "too_close": "attention",
-    "unchanged": "plain",
-}
+from control_room.i18n import gettext, moment, reader, speaking
+from ml.records import Decision, ModelInfo, ModelReport, Promotion
 
 
 @dataclass(frozen=True)
@@ -125,7 +118,7 @@ def verdict(case: Case | None) -> None:
     sentence = words.verdict(decision, parts.plain(case.version), case.rival and parts.plain(case.rival))
     more = " ".join(filter(None, (words.gain(decision), _consequence(case, decision))))
     with case.opening:
-        parts.lead(gettext("Experiments"), sentence, TONES[decision.verdict], more, stale=case.stale)
+        parts.lead(gettext("Experiments"), sentence, words.VERDICT_TONES[decision.verdict], more, stale=case.stale)
         _basis(case.report)
 
 
@@ -140,16 +133,8 @@ def _basis(report: ModelReport) -> None:
     evaluation = report.evaluation
     if evaluation is None or not evaluation.folds:
         return
-    rows = max(found.rows for found in evaluation.overall.values())
-    text = gettext("All models answered the same {rows} rows of {folds} past blocks, {span}. Data version {data}.")
-    st.caption(
-        text.format(
-            rows=number(rows),
-            folds=number(len(evaluation.folds)),
-            span=words.span(evaluation.folds[0].date_from, evaluation.folds[-1].date_to),
-            data=parts.plain(evaluation.data_version[:12]),
-        )
-    )
+    text = gettext("All models answered the same {rows}. Data version {data}.")
+    st.caption(text.format(rows=words.same_rows(evaluation), data=parts.plain(evaluation.data_version[:12])))
     if told := words.choice(evaluation.choice):
         st.info(told, icon=":material/info:")
 
@@ -191,6 +176,7 @@ def _buttons(case: Case) -> None:
             st.markdown(gettext("v{version} is the champion.").format(version=parts.plain(case.version)))
         else:
             _promote(case)
+            _reject(case)
         _roll_back(case)
 
 
@@ -205,6 +191,22 @@ def _promote(case: Case) -> None:
         actor, reason = _who_and_why("promote")
         if st.button(label, key="promote", type="primary", disabled=not (actor and reason)):
             _do(lambda api: api.promote(case.version, reason, actor, case.champion), "promote")
+
+
+def _reject(case: Case) -> None:
+    moves = [item for item in asked.promotions().value or () if item.version == case.version]
+    last = max(moves, key=lambda item: item.at, default=None)
+    if last is not None and last.action == "reject":
+        text = gettext("Rejected by {who} {time}: {reason}")
+        said = text.format(who=parts.plain(last.actor), time=moment(last.at), reason=parts.plain(last.reason))
+        st.markdown(f":material/block: {said}")
+        return
+    label = gettext("Reject v{version}").format(version=parts.plain(case.version))
+    with st.popover(label, icon=":material/block:"):
+        actor, reason = _who_and_why("reject")
+        if st.button(label, key="reject", disabled=not (actor and reason)):
+            told = gettext("v{version} is rejected; the champion stays.")
+            _do(lambda api: api.reject(case.version, reason, actor), "reject", told)
 
 
 def _roll_back(case: Case) -> None:
@@ -236,17 +238,48 @@ def _who_and_why(key: str) -> tuple[str, str]:
     return actor.strip(), reason.strip()
 
 
-def _do(action: Any, key: str) -> None:
+def _do(action: Any, key: str, told: str = "") -> None:
     api = session.services().api
     done: Promotion | None = parts.attempt(lambda: action(api), key)
     if done is not None:
         parts.close(f"{key}-box")
         session.forget("api")
         st.toast(
-            gettext("v{version} is the champion now.").format(version=parts.plain(done.version)),
+            (told or gettext("v{version} is the champion now.")).format(version=parts.plain(done.version)),
             icon=":material/check_circle:",
         )
         st.rerun()
+
+
+# ---------------------------------------------------------------- the memo
+
+
+def paper(case: Case | None) -> None:
+    """The decision memo, made when it is asked for."""
+    if case is None or case.report.decision is None:
+        return
+    to = reader()
+    snapshot = asked.snapshot().value
+    frequency = snapshot.frequency if snapshot else "D"
+    moves = asked.promotions().value or ()
+
+    def written(form: str) -> bytes:
+        from control_room.memo import memo
+        from control_room.paper import as_html, as_pdf
+
+        with speaking(to):
+            document = memo(case.report, case.rival, case.serves, moves, frequency)
+            return (as_pdf if form == "pdf" else as_html)(document)
+
+    with st.container(horizontal=True):
+        for label, form, mime in (
+            (gettext("Decision memo (PDF)"), "pdf", "application/pdf"),
+            (gettext("Decision memo (HTML)"), "html", "text/html"),
+        ):
+            st.download_button(
+                label, partial(written, form), f"decision-v{case.version}.{form}", mime, key=f"memo-{form}",
+                on_click="ignore", icon=":material/description:",
+            )  # fmt: skip
 
 
 # ---------------------------------------------------------------- evidence
@@ -290,7 +323,7 @@ def by_week_and_fold(case: Case | None) -> None:
         return
     grid = st.grid(2, min_column_width=380, gap="medium")
     with grid.cell():
-        parts.section(gettext("Week by week"), _against(evaluation))
+        parts.section(gettext("Week by week"), words.against("champion" in evaluation.overall))
         if evaluation.weekly_gain:
             parts.chart(charts.weekly_gain_chart(evaluation, dark=session.dark()), "weekly-gain")
         else:
@@ -298,12 +331,6 @@ def by_week_and_fold(case: Case | None) -> None:
     with grid.cell():
         parts.section(gettext("Block by block"), gettext("Error in each block of past weeks; further left is better."))
         parts.chart(charts.fold_chart(evaluation, dark=session.dark()), "folds")
-
-
-def _against(evaluation: Evaluation) -> str:
-    if "champion" in evaluation.overall:
-        return gettext("How much smaller the challenger's error was than the champion's; below 0 it was larger.")
-    return gettext("How much smaller its error was than that of seasonal naive; below 0 it was larger.")
 
 
 def by_segment(case: Case | None) -> None:

@@ -1,19 +1,22 @@
-"""The history page: filters, cursor pages, one prediction in detail."""
+"""The history page: filters and cursor pages."""
 
 from __future__ import annotations
 
 import datetime as dt
+import io
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
-from control_room import address, asked, grids, parts, session, tables
+from control_room import address, asked, exports, grids, parts, session, tables
 from control_room.grids import Column
-from control_room.i18n import N_, amount, date_form, gettext, moment, number, weekday
+from control_room.i18n import N_, date_form, gettext, moment, number, reader, speaking
+from control_room.views import prediction
 from control_room.views.choose import choice_field
-from control_room.words import ROLE_NAMES, unit, word
-from ml.records import WHAT_IF, HistoryItem, HistoryPage
+from ml.records import WHAT_IF, HistoryPage
 
+MOST_EXPORTED = 200_000  # the console holds them for a moment
 PAGE_SIZES = (50, 100, 500)
 KNOWN = {None: N_("all"), True: N_("only with actual sales"), False: N_("only without")}
 SOURCES = ("api", "console", "file", "forecast", WHAT_IF)
@@ -53,6 +56,10 @@ def filters() -> dict[str, Any]:
             "version": choice_field(gettext("Model version"), [model.version for model in models], "by_version"),
             "source": choice_field(gettext("Asked by"), SOURCES, "asked_by"),
             "has_actual": _known(),
+            "made_from": _date(gettext("Asked from"), "made_from"),
+            "made_to": _date(gettext("Asked to"), "made_to"),
+            "supported": _supported(),
+            "outside": _outside(),
         }
         st.session_state["limit"] = _page_size()
     return {name: value for name, value in chosen.items() if value is not None}
@@ -68,6 +75,22 @@ def _known() -> bool | None:
         gettext("Actual sales"), list(codes), "all", "actual", lambda code: gettext(KNOWN[codes[code]])
     )
     return codes[chosen]
+
+
+def _supported() -> bool | None:
+    codes = {"all": None, "yes": True, "no": False}
+    names = {"all": gettext("all"), "yes": gettext("with similar days"), "no": gettext("extrapolations only")}
+    return codes[address.select(gettext("Support"), list(codes), "all", "supported", names.__getitem__)]
+
+
+def _outside() -> str | None:
+    names = {
+        "all": gettext("all"),
+        "80": gettext("sold outside the 80 % interval"),
+        "95": gettext("sold outside the 95 % interval"),
+    }
+    chosen = address.select(gettext("Interval"), list(names), "all", "outside", names.__getitem__)
+    return None if chosen == "all" else chosen
 
 
 def _page_size() -> int:
@@ -99,14 +122,33 @@ def table(found: HistoryPage | None, chosen: dict[str, Any]) -> None:
     if not found.items:
         _nothing(bool(chosen))
         return
-    picked = grids.grid(tables.history(found.items), _columns(), "history-grid", dark=session.dark(), height=460)
-    parts.downloads(lambda: tables.history_export(found.items), "history", _cover(found, chosen), "history")
+    given = prediction.overrides_of(found.items)
+    frame = tables.history(found.items, given)
+    picked = grids.grid(frame, _columns(), "history-grid", dark=session.dark(), height=460)
+    parts.downloads(lambda: tables.history_export(found.items, given), "history", _cover(found, chosen), "history")
+    _everything(chosen)
     if picked:
-        item = next((item for item in found.items if str(item.prediction_id) == str(picked["id"])), None)
-        if item:
-            _detail(item)
-    else:
+        st.query_params[prediction.OPENED] = str(picked["id"])
+    elif prediction.OPENED not in st.query_params:
         st.caption(gettext("Click a row to see everything that is known about it."))
+
+
+def _everything(chosen: dict[str, Any]) -> None:
+    """All rows that fit, made when asked for and outside of the page."""
+    to, api = reader(), session.services().api
+
+    def made() -> bytes:
+        frame = pd.read_csv(io.BytesIO(api.export_history(chosen, MOST_EXPORTED)))
+        with speaking(to):
+            return exports.csv_bytes(frame)
+
+    st.download_button(
+        gettext("Download all that fit (CSV)"), made, "predictions.csv", exports.CSV_MIME, key="history-all",
+        on_click="ignore", icon=":material/download_for_offline:",
+        help=gettext("Up to {rows} rows, newest first. More: GET /v1/exports/predictions.").format(
+            rows=number(MOST_EXPORTED)
+        ),
+    )  # fmt: skip
 
 
 def _nothing(filtered: bool) -> None:
@@ -123,7 +165,7 @@ def _columns() -> list[Column]:
         "store": {"width": 140},
         "product": {"width": 165},
         "support": {"kind": "number", "digits": 0},
-        **{name: {"kind": "number"} for name in ("prediction", "low_80", "high_80", "actual", "error")},
+        **{name: {"kind": "number"} for name in ("prediction", "low_80", "high_80", "override", "actual", "error")},
     }
     return [Column(name, gettext(title), **kinds.get(name, {})) for name, title in tables.HISTORY.items()]
 
@@ -135,53 +177,6 @@ def _cover(found: HistoryPage, chosen: dict[str, Any]) -> dict[str, object]:
         gettext("Model"): ", ".join(sorted({f"v{item.model_version}" for item in found.items})),
         gettext("Data version"): ", ".join(sorted({item.data_version for item in found.items})),
         gettext("Rows"): len(found.items),
-    }
-
-
-def _detail(item: HistoryItem) -> None:
-    name = f"{item.store} · {item.product} · {weekday(item.date)}"
-    parts.section(gettext("Prediction {id}").format(id=item.prediction_id), parts.plain(name))
-    grid = st.grid(3, min_column_width=240)
-    with grid.cell(), st.container(border=True, height="stretch"):
-        parts.facts(_answer_facts(item), "answer")
-    with grid.cell(), st.container(border=True, height="stretch"):
-        parts.facts(_inputs(item), "inputs")
-    with grid.cell(), st.container(border=True, height="stretch"):
-        parts.facts(_lineage(item), "lineage")
-
-
-def _answer_facts(item: HistoryItem) -> dict[str, str]:
-    bounds = {
-        gettext("{level} % interval").format(level=level): f"{amount(low)} – {amount(high)}"
-        for level, (low, high) in item.interval.items()
-    }
-    return {
-        gettext("Forecast"): f"**{amount(item.prediction)} {unit(item.unit)}**",
-        **bounds,
-        gettext("Actual"): amount(item.actual) if item.actual is not None else gettext("not known yet"),
-        gettext("Error"): amount(item.error) if item.error is not None else "–",
-        gettext("Similar days"): number(item.support),
-    }
-
-
-def _inputs(item: HistoryItem) -> dict[str, str]:
-    """What was asked with, in words where it has some; a name that is not ours is shown as it is."""
-    return {parts.plain(word(ROLE_NAMES, name)): _input(name, value) for name, value in item.inputs.items()}
-
-
-def _input(name: str, value: Any) -> str:
-    if not isinstance(value, int | float):
-        return parts.plain(value)
-    return number(value, 2 if name == "price" or not float(value).is_integer() else 0)
-
-
-def _lineage(item: HistoryItem) -> dict[str, str]:
-    return {
-        gettext("Model"): f"v{parts.plain(item.model_version)}",
-        gettext("Data version"): f"`{parts.plain(item.data_version)}`",
-        gettext("Asked by"): parts.plain(item.source),
-        gettext("Asked at"): moment(item.created_at),
-        gettext("Request id"): f"`{parts.plain(item.request_id)}`",
     }
 
 

@@ -197,7 +197,7 @@ def _day_answer(catalog: Catalog, asked_now: PredictionInput) -> None:
         st.error(f"{parts.plain(answer.field or '')} {parts.plain(answer.message)}", icon=":material/error:")
         return
     actual = asked.sales(answer.store, answer.product, _since(catalog))
-    _answer_card(answer, actual.value or ())
+    _answer_card(row, answer, actual.value or ())
     _why(st.session_state.get("day-why"))
     parts.chart(charts.forecast_chart(actual.value or (), [answer], dark=session.dark()), "day-chart")
     parts.source(actual, "GET /v1/sales")
@@ -212,7 +212,7 @@ def _only_past(catalog: Catalog, store: str, product: str) -> None:
         parts.source(actual, "GET /v1/sales")
 
 
-def _answer_card(answer: Answer, actual: Sequence[SalesPoint]) -> None:
+def _answer_card(row: PredictionInput, answer: Answer, actual: Sequence[SalesPoint]) -> None:
     with st.container(border=True):
         asked_for = f"{answer.store} · {answer.product} · {weekday(answer.date)}"
         st.metric(asked_for, f"{amount(answer.prediction)} {unit(answer.unit)}")
@@ -226,6 +226,7 @@ def _answer_card(answer: Answer, actual: Sequence[SalesPoint]) -> None:
         parts.badge(state(SUPPORT_LEVELS, answer.support.level), help=badge_help(answer.support))
         st.caption(badge_help(answer.support))
         _comparison(answer, actual)
+        _challenger(row, answer)
         for code in answer.warnings:
             st.warning(parts.plain(word(WARNINGS, code)), icon=":material/warning:")
         st.caption(_origin(answer))
@@ -237,19 +238,40 @@ def _why(replies: Sequence[Explanation | RowError] | None) -> None:
     if not isinstance(told, Explanation):
         return
     st.markdown(parts.plain(explanation(told)))
+    parts.chart(charts.waterfall_chart(told, dark=session.dark()), "why")
     with st.expander(gettext("What the forecast is made of"), icon=":material/stacked_bar_chart:"):
         frame = tables.contributions(told)
         st.dataframe(tables.rounded(frame), hide_index=True, column_config=_columns(frame))
 
 
 def _comparison(answer: Answer, actual: Sequence[SalesPoint]) -> None:
-    """What sold on the same weekday before."""
+    """What sold on the same weekday before, and a year before."""
     sold = {point.date: point.sales for point in actual}
     before = [answer.date - dt.timedelta(days=7 * weeks) for weeks in range(1, 9)]
     last = next((date for date in before if sold.get(date) is not None), None)
     if last is not None:
         text = gettext("For comparison: on {date} it sold {sales}.")
         st.markdown(text.format(date=weekday(last), sales=amount(sold[last])))
+    year = answer.date - dt.timedelta(days=364)  # the same weekday
+    then = asked.sales(answer.store, answer.product, year).value or ()
+    of_then = next((point.sales for point in then if point.date == year and point.sales is not None), None)
+    if of_then is not None:
+        text = gettext("A year before, on {date}, it sold {sales}.")
+        st.markdown(text.format(date=day(year), sales=amount(of_then)))
+
+
+def _challenger(row: PredictionInput, answer: Answer) -> None:
+    """What the challenger says to the same question; it is only tried out, so that nobody is judged by it."""
+    models = asked.models().value or ()
+    rival = next((m.version for m in models if "challenger" in m.aliases and "champion" not in m.aliases), None)
+    if rival is None or rival == answer.model.version:
+        return
+    reply = next(iter(asked.what_if((row,), "challenger", rival, answer.data_version).value or ()), None)
+    if isinstance(reply, Answer):
+        text = gettext("Challenger v{version} says **{units}** ({low} to {high} in 8 of 10).")
+        low, high = (amount(bound) for bound in reply.interval["80"])
+        facts = {"version": parts.plain(rival), "units": amount(reply.prediction), "low": low, "high": high}
+        st.markdown(":material/compare_arrows: " + text.format(**facts))
 
 
 def _origin(answer: Answer) -> str:
@@ -416,6 +438,7 @@ def a_file() -> None:
     )
     if file is not None:
         _ask_file(file)
+    _paste()
     jobs.recent()
 
 
@@ -423,6 +446,21 @@ def files_of_others() -> None:
     """For who may read what others had predicted."""
     jobs.followed()
     jobs.recent()
+
+
+def _paste() -> None:
+    """Rows copied from a spreadsheet, with their headings."""
+    with st.expander(gettext("Or paste a table"), icon=":material/content_paste:"):
+        text = st.text_area(
+            gettext("Rows with their headings, as copied from a spreadsheet"), key="pasted", height=160,
+            placeholder="date\tstore\tproduct\tpromotion", max_chars=500_000,
+        )  # fmt: skip
+        if st.button(gettext("Predict the rows"), key="ask-pasted", icon=":material/online_prediction:"):
+            replies = parts.attempt(lambda: session.services().api.predict_file(text.encode(), "csv"), "pasted")
+            st.session_state["pasted-answer"] = None if replies is None else (text, replies)
+        kept = st.session_state.get("pasted-answer")
+        if kept and kept[0] == text:
+            _file_answer(gettext("pasted table"), kept[1], "pasted")
 
 
 def _ask_file(file: UploadedFile) -> None:
@@ -448,7 +486,7 @@ def _asked_file(file: UploadedFile) -> Sequence[Answer | RowError] | None:
             return None
 
 
-def _file_answer(name: str, replies: Sequence[Answer | RowError]) -> None:
+def _file_answer(name: str, replies: Sequence[Answer | RowError], key: str = "file") -> None:
     answers = [reply for reply in replies if isinstance(reply, Answer)]
     wrong = [reply for reply in replies if isinstance(reply, RowError)]
     text = gettext("{good} of {all} rows were predicted.").format(good=number(len(answers)), all=number(len(replies)))
@@ -459,4 +497,4 @@ def _file_answer(name: str, replies: Sequence[Answer | RowError]) -> None:
         _doubtful(answers)
         frame = tables.answers(answers)
         st.dataframe(tables.rounded(frame), hide_index=True, height=360, column_config=_columns(frame))
-        parts.downloads(lambda: frame, "predictions", _cover(answers, name), "file")
+        parts.downloads(lambda: frame, "predictions", _cover(answers, name), key)

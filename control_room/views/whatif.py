@@ -12,12 +12,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from control_room import address, asked, charts, parts, session, tables, words
-from control_room.i18n import amount, day, gettext, moment, ngettext, number, percent
+from control_room.i18n import amount, day, gettext, moment, ngettext, number, percent, signed_amount
 from control_room.live import Seen
 from control_room.outcomes import Costs, Outcome, outcome
 from control_room.views import planning
 from control_room.words import span
-from ml.records import Answer, Override, PredictionInput, RowError, Scenario, ScenarioPlan
+from ml.records import Answer, Override, PlanDifference, PredictionInput, RowError, Scenario, ScenarioPlan
 
 ASKED = "whatif-asked"
 ASK_NOW = "whatif-ask-now"
@@ -32,6 +32,7 @@ class Compared:
     champion: str
     seen: Seen[Any]
     by_model: dict[str, tuple[Outcome, ...]]
+    ranges: dict[str, tuple[PlanDifference, ...]]  # of those models that can say them; the baseline has none
     changed: bool  # the settings are others by now
 
     @property
@@ -85,6 +86,7 @@ def _verdict(title: str, found: Compared) -> None:
     sentence = _sentence(by_profit, best.units >= baseline.units, gain > 0).format(**facts)
     doubtful = sum(item.extrapolated for item in found.outcomes)
     more = [gettext("Under v{version}, {span}.").format(version=parts.plain(found.champion), span=_span(found.plan))]
+    more += filter(None, [_range(found, others.index(best))])
     if doubtful:
         text = ngettext(
             "{count} planned day lies beyond what history shows: take it with care.",
@@ -94,6 +96,19 @@ def _verdict(title: str, found: Compared) -> None:
         more.append(text.format(count=number(doubtful)))
     tone: parts.Tone = "attention" if doubtful else "good" if gain > 0 else "plain"
     parts.lead(title, sentence, tone, " ".join(more), stale=found.seen.stale)
+
+
+def _range(found: Compared, index: int) -> str:
+    """How sure the difference of a scenario is."""
+    known = found.ranges.get(found.champion, ())
+    if index >= len(known):
+        return ""
+    interval = known[index].interval
+    if interval is None:
+        return gettext("How sure the difference is cannot be said: history has no such day.")
+    low, high = interval["80"]
+    text = gettext("In 8 of 10 such cases the difference lies between {low} and {high} units.")
+    return text.format(low=signed_amount(low), high=signed_amount(high))
 
 
 def _gain(baseline: Outcome, best: Outcome, by_profit: bool) -> float:
@@ -147,9 +162,10 @@ def compare(drafted: ScenarioPlan | None) -> Compared | None:
     costs = Costs(drafted.unit_cost, drafted.promotion_cost, drafted.discounted)
     by_model = {health.champion.version: _outcomes(plan, replies, costs)}
     by_model |= _by_challenger(plan, costs, health.data_version)
+    ranges = {version: _ranges(plan, version, health.data_version) for version in by_model}
     if changed:
         st.info(gettext("The plan has changed since. Press Compare to ask again."), icon=":material/update:")
-    return Compared(plan, health.champion.version, seen, by_model, changed)
+    return Compared(plan, health.champion.version, seen, by_model, ranges, changed)
 
 
 def _ask_now() -> bool:
@@ -158,8 +174,8 @@ def _ask_now() -> bool:
 
 def _question(plan: ScenarioPlan) -> ScenarioPlan:
     """What the forecasts depend on: no names, no costs."""
-    days = tuple(variant.model_copy(update={"name": ""}) for variant in plan.variants)
-    aside = {"name": "", "unit_cost": None, "promotion_cost": None, "discounted": False}
+    days = tuple(variant.model_copy(update={"name": "-"}) for variant in plan.variants)
+    aside = {"name": "-", "unit_cost": None, "promotion_cost": None, "discounted": False}
     return plan.model_copy(update={**aside, "variants": days})
 
 
@@ -209,6 +225,12 @@ def _by_challenger(plan: ScenarioPlan, costs: Costs, data_version: str) -> dict[
     return {rival: _outcomes(plan, seen.value, costs)}
 
 
+def _ranges(plan: ScenarioPlan, version: str, data_version: str) -> tuple[PlanDifference, ...]:
+    """Empty where a model has none to say, or does not answer."""
+    found = asked.differences(_question(plan), version, data_version).value
+    return found.items if found else ()
+
+
 # ---------------------------------------------------------------- what comes out
 
 
@@ -236,7 +258,8 @@ def table(found: Compared | None) -> None:
         return
     parts.section(gettext("In total"), _span(found.plan))
     frame = tables.what_if(
-        [(_model_name(found, version), outcomes) for version, outcomes in found.by_model.items()]
+        [(_model_name(found, version), outcomes) for version, outcomes in found.by_model.items()],
+        list(found.ranges.values()),
     ).dropna(axis=1, how="all")
     config = {name: st.column_config.NumberColumn(format="localized") for name in frame.select_dtypes("number").columns}
     st.dataframe(tables.rounded(frame), hide_index=True, column_config=config, placeholder="–", alt=gettext("In total"))
@@ -266,6 +289,13 @@ def _asked_anew(found: Compared) -> None:
 
 def _how_counted(found: Compared) -> str:
     texts = [gettext("±: beside the baseline under the same model.")]
+    if any(item.interval for known in found.ranges.values() for item in known):
+        texts.append(
+            gettext(
+                "Its 80 % range: the same day's error is shared by both plans and mostly cancels; the rest is how well "
+                "similar days of the history tell the effect. It is not the difference of two ranges."
+            )
+        )
     if found.outcomes[0].revenue is not None:
         texts.append(
             gettext("Revenue is units times the price less the promotion's discount.")

@@ -304,6 +304,17 @@ def test_of_twenty_racing_promotions_one_counts(registry, served):
     assert served.post("/v1/models/rollback", json={"reason": "end of test", "actor": "ana"}).status_code == 200
 
 
+def test_a_version_that_is_not_wanted_is_noted_and_nothing_moves(served):
+    asked = {"reason": "bread is worse", "actor": "ana"}
+    noted = Promotion.model_validate(served.post("/v1/models/2/reject", json=asked).json())
+    assert (noted.action, noted.version, noted.actor, noted.reason) == ("reject", "2", "ana", "bread is worse")
+    assert served.get("/v1/promotions").json()["items"][0]["promotion_id"] == noted.promotion_id
+    assert served.get("/v1/champions").json()["items"][0]["version"] == "1"
+    for path, status in (("1", 409), ("99", 404)):
+        assert served.post(f"/v1/models/{path}/reject", json=asked).status_code == status
+    assert served.post("/v1/models/2/reject", json={"reason": " ", "actor": "ana"}).status_code == 422
+
+
 def test_a_version_that_is_not_there_is_not_promoted(served):
     assert promote(served, "99").status_code == 404
 

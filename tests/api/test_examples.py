@@ -21,6 +21,7 @@ FOR_THE_CONSOLE = {"POST /v1/sessions", "POST /v1/sessions/identity"}
 CONFLICTS = {
     "POST /v1/models/rollback",  # version 1 is the first champion
     "POST /v1/models/{version}/promote",  # and is it already
+    "POST /v1/models/{version}/reject",  # nor can it be refused
     "POST /v1/uploads/{upload_id}/check",  # the upload is accepted
     "DELETE /v1/jobs/{job_id}",  # the job has ended
     "DELETE /v1/sessions/current",  # this machine has not signed in

@@ -1,4 +1,7 @@
+import csv
 import datetime as dt
+import io
+import json
 
 import polars as pl
 import pytest
@@ -149,3 +152,18 @@ def test_without_data_it_is_said_what_to_do(bare):
         reply = bare.post(path, json={})
         assert (reply.status_code, reply.json()["code"]) == (503, "no_champion")
         assert reply.headers["Retry-After"]
+
+
+def test_all_that_fit_as_one_file_sent_in_pieces(served, many, monkeypatch):
+    monkeypatch.setattr("api.exporting.TOGETHER", 7)
+    monkeypatch.setattr("ml.store.STREAMED", 11)
+    served.post("/predict", params={"source": "exported"}, json={"instances": many[:30]})
+    reply = served.get("/v1/exports/predictions", params={"source": "exported"})
+    assert reply.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(reply.text)))
+    items = page(served, source="exported", limit=100).items
+    assert [int(row["prediction_id"]) for row in rows] == [item.prediction_id for item in items]
+    assert [float(row["low_80"]) for row in rows] == [item.interval["80"][0] for item in items]
+    assert json.loads(rows[0]["inputs"]) == items[0].inputs
+    assert len(served.get("/v1/exports/predictions", params={"source": "exported", "limit": 3}).text.splitlines()) == 4
+    assert served.get("/v1/exports/predictions", params={"source": "nobody"}).text.count("\n") == 1

@@ -9,7 +9,7 @@ import pytest
 
 from ml import jobs
 from ml.bundle import MANIFEST
-from ml.records import ETL_DAG, ChampionsPage, Promotion, Replay
+from ml.records import ETL_DAG, ChampionsPage, Promotion, Replay, Retellings
 from ml.registry import Registry
 from ml.retirement import retire_old
 from ml.store import Store
@@ -91,6 +91,65 @@ def moved(trained, served, new_database, tmp_path):
 def test_what_is_not_there(served):
     reply = served.post("/v1/predictions/999999999/replay")
     assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
+
+
+# ---------------------------------------------------------------- another version
+
+
+def retold(api, **query):
+    reply = api.get("/v1/retellings", params=query)
+    assert reply.status_code == 200, reply.text
+    return Retellings.model_validate(reply.json())
+
+
+def test_another_version_answers_what_was_asked_then(served, many):
+    served.post("/predict", params={"source": "retold"}, json={"instances": many[:40]})
+    said = served.post("/predict", params={"model": "2", "source": "beside"}, json={"instances": many[:40]}).json()
+    found = retold(served, model="2", source="retold", limit=30)
+    assert [item.now for item in found.items] == [p["prediction"] for p in reversed(said["predictions"])][:30]
+    assert {(item.version, item.learned) for item in found.items} == {("1", False)}
+    assert (found.gone, found.judged, found.wape_now) == (0, 0, None)
+    assert not served.get("/historical-predictions", params={"source": "retold", "version": "2"}).json()["items"]
+
+
+@pytest.fixture
+def forgetful(served):
+    """Afterwards nobody knows what sold on days to come."""
+    yield served
+    with served.services.store.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM actuals WHERE data_version = 'api'")
+
+
+def test_what_a_version_has_learned_from_is_shown_and_not_judged(forgetful, row):
+    served = forgetful
+    until = dt.date.fromisoformat(served.get("/v1/catalog").json()["date_to"])
+    days = [until - dt.timedelta(days=1), until + dt.timedelta(days=2)]
+    served.post("/predict", params={"source": "past"}, json={"instances": [row | {"date": str(day)} for day in days]})
+    known = {"date": str(days[1]), "store": row["store"], "product": row["product"], "sales": 10}
+    assert served.http.put("/v1/actuals", json={"rows": [known]}).status_code == 200
+    found = retold(served, model="2", source="past")
+    assert {item.date: (item.learned, item.actual is not None) for item in found.items} == {
+        days[0]: (True, True), days[1]: (False, True)
+    }  # fmt: skip
+    ahead = next(item for item in found.items if not item.learned)
+    assert (found.judged, found.wape_now) == (1, pytest.approx(abs(ahead.now - 10) / 10))
+    assert found.wape_then == pytest.approx(abs(ahead.then - 10) / 10)
+
+
+def test_rows_whose_data_is_gone_are_counted(served, row):
+    answer = served.post("/predict", params={"source": "gone"}, json=row).json()
+    with served.services.store.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE predictions SET data_version = 'no-such' WHERE request_id = %s", (answer["request_id"],)
+        )
+    found = retold(served, model="2", source="gone")
+    assert (found.items, found.gone) == ((), 1)
+
+
+def test_a_version_that_is_none_cannot_answer(served):
+    assert served.get("/v1/retellings", params={"model": "99"}).status_code == 404
+    assert served.get("/v1/retellings", params={"model": "champion"}).status_code == 422
+    assert served.get("/v1/retellings", params={"model": "1", "limit": 201}).status_code == 422
 
 
 # ---------------------------------------------------------------- champions

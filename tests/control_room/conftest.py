@@ -111,6 +111,37 @@ def evaluation(models: dict[str, float]) -> r.Evaluation:
     )
 
 
+def diagnosed(found: r.Evaluation) -> r.Evaluation:
+    """With what lies behind the figures."""
+    sizes = [10.0 * (1 + n) for n in range(10)]
+    kept = {
+        "calibration": tuple(
+            r.CalibrationBin(rows=900, forecast=size, actual=size * 1.02, coverage={"80": 0.8, "95": 0.95})
+            for size in sizes
+        ),
+        "spreads": tuple(
+            r.ErrorSpread(model=model, week=week, quantiles=(-20.0 * week, -4.0, 0.5, 5.0, 22.0 * week))
+            for model in ("challenger", "champion", "seasonal_naive")
+            for week in (1, 2, 3, 4)
+        ),
+        "disagreements": tuple(
+            r.Disagreement(date=TODAY - DAY * n, store="S01", product="=P001", actual=90.0, challenger=95.0 + n,
+                           champion=70.0 - n)
+            for n in range(5, 0, -1)
+        ),
+    }  # fmt: skip
+    return found.model_copy(update=kept)
+
+
+TRIALS = tuple(
+    r.TuningTrial(
+        number=n, error=0.18 + n / 500,
+        params={"objective": ("tweedie", "squared")[n % 2], "max_depth": 4 + n, "max_bin": 64},
+    )
+    for n in range(9)
+)  # fmt: skip
+
+
 def model_info(version: str, aliases: tuple[str, ...], age: dt.timedelta) -> r.ModelInfo:
     return r.ModelInfo(
         name="sales", version=version, aliases=aliases, created_at=NOW - age, run_id=f"run{version}", kind="xgboost",
@@ -231,8 +262,11 @@ class World:
     keys: list[r.ApiKey] = field(default_factory=list)
     scenarios: dict[str, r.Scenario] = field(default_factory=dict)
     drift: r.Drift | None = None
+    predicted: r.Drift | None = None
     gaps: bool = True
     jobs: dict[str, r.Job] = field(default_factory=dict)
+    overrides: list[r.Judgement] = field(default_factory=list)
+    alerts: list[r.Alert] = field(default_factory=list)
 
     def add_job(self, job_id: str, state: str, **facts: Any) -> None:
         self.jobs[job_id] = job(job_id, state, **facts)
@@ -264,6 +298,19 @@ class World:
                 for n, (name, level) in enumerate(moved.items())
             ),
         )  # fmt: skip
+        told = r.FeatureDrift(
+            feature="prediction", kind="numeric", psi=0.4, distance=0.6, noise=0.1, level="strong"
+        )  # fmt: skip
+        self.predicted = self.drift.model_copy(update={"features": (told,), "reference": "recent", "rows": 336})
+        facts: dict[r.AlertKind, dict[str, float | int | str]] = {
+            "outside_band": {"days": 7, "outside": 3, "net": 120.0}, "bias": {"days": 10, "net": -88.0},
+            "jump": {"expected": 210.0, "sold": 100.0}, "missing": {"days": 4}, "unseen": {"days": 30},
+        }  # fmt: skip
+        self.alerts = [
+            r.Alert(kind=kind, store="S02", product="=P003", date_from=TODAY - DAY * 7, date_to=TODAY - DAY,
+                    units=210.0 - 30 * n, facts=told)
+            for n, (kind, told) in enumerate(facts.items())
+        ]  # fmt: skip
         self.keys = [
             r.ApiKey(key_id="0a1b2c3d4e5f", name="=Cash registers", role="planner", created_at=NOW - DAY,
                      created_by="console", expires_at=NOW + DAY * 30, last_used_at=NOW - MINUTE),
@@ -366,6 +413,7 @@ class FakeApi:
                 r.StoreDays(store=s, newest=TODAY - DAY, silent_days=2 * (s == "S02" and gap > 0), missing=0.01)
                 for s in STORES
             ),
+            predictions=self.world.predicted,
             outliers=tuple(
                 r.Outlier(date=TODAY - DAY * n, store=STORES[n % 2], product="P001", sales=3.0, usual=40.0 + n)
                 for n in range(4 * self.world.gaps)
@@ -404,6 +452,22 @@ class FakeApi:
         point = sold(row.date) * (1 + promotion)
         inputs = {"price": price, "promotion": promotion, "holiday": 0}
         return answer(row.date, row.store or "S01", row.product or "P001", prediction=point, inputs=inputs, **more)
+
+    def differences(self, plan: r.ScenarioPlan, model: str = "champion") -> r.PlanDifferences:
+        """A tenth of each difference; none for half the price."""
+        self.world.asked("api", f"differences {len(plan.variants)} {model}")
+        items = []
+        for variant in plan.variants[1:]:
+            units = 100.0 * sum(item.promotion or 0.0 for item in variant.days)
+            beyond = sum(item.price is not None and item.price <= 5 for item in variant.days)
+            items.append(
+                r.PlanDifference(
+                    name=variant.name, units=units, changed=len(variant.days), unsupported=beyond,
+                    interval=None if beyond else {"80": (units - 20, units + 20), "95": (units - 30, units + 30)},
+                )
+            )  # fmt: skip
+        ref = r.ModelRef(name="sales", version=model, alias=None, run_id="r")
+        return r.PlanDifferences(model=ref, data_version=DATA_VERSION, items=tuple(items))
 
     def accuracy(self, by: Any, filters: Any) -> r.Accuracy:
         self.world.asked("api", f"accuracy {by} {dict(filters)}")
@@ -500,6 +564,47 @@ class FakeApi:
         items = tuple(history_item(first + index) for index in range(min(limit, 60)))
         return r.HistoryPage(items=items, next_cursor=str(first + 60) if first < 120 else None)
 
+    def export_history(self, filters: Any, limit: int) -> bytes:
+        self.world.asked("api", f"export {dict(filters)} {limit}")
+        return b"prediction_id,store,prediction\n5000,=S01,12.5\n"
+
+    def prediction(self, prediction_id: int) -> r.HistoryItem:
+        self.world.asked("api", f"prediction {prediction_id}")
+        if not 4000 < prediction_id <= 5000:
+            raise NotFound(f"There is no prediction {prediction_id}.")
+        return history_item(5000 - prediction_id)
+
+    def replay(self, prediction_id: int) -> r.Replay:
+        self.world.asked("api", f"replay {prediction_id}")
+        item = history_item(5000 - prediction_id)
+        now = item.prediction + 7 * (prediction_id % 2)
+        return r.Replay(
+            prediction_id=prediction_id, model_version="7", data_version=DATA_VERSION, manifest_sha256="ab",
+            then=item.prediction, now=now, difference=now - item.prediction, tolerance=0.001,
+            agrees=now == item.prediction, rows=1, unit=item.unit, interval_then=item.interval,
+            interval_now=item.interval, seconds=0.1,
+        )  # fmt: skip
+
+    def retellings(self, version: str, filters: Any, limit: int = 100, cursor: str | None = None) -> r.Retellings:
+        self.world.asked("api", f"retellings {version} {dict(filters)} {limit}")
+        names = ("prediction_id", "created_at", "date", "store", "product", "unit", "data_version", "actual")
+        items = tuple(
+            r.Retold(**{name: getattr(item, name) for name in names}, version=item.model_version, then=item.prediction,
+                     now=item.prediction + 2, interval_now=item.interval, learned=index >= 20)
+            for index, item in enumerate(history_item(index) for index in range(40))
+        )  # fmt: skip
+        return r.Retellings(version=version, items=items, gone=3, judged=12, wape_then=0.21, wape_now=0.19)
+
+    def overrides(self, filters: Any) -> tuple[r.Judgement, ...]:
+        self.world.asked("api", f"overrides {dict(filters)}")
+        return tuple(self.world.overrides)
+
+    def put_override(self, asked: r.NewJudgement) -> r.Judgement:
+        self.world.asked("api", f"put_override {asked.units} {asked.reason}")
+        made = r.Judgement(**asked.model_dump(), override_id=1, made_by="me", made_at=NOW)
+        self.world.overrides = [made] if asked.units is not None else []
+        return made
+
     def uploads(self) -> tuple[r.Upload, ...]:
         self.world.asked("api", "uploads")
         return tuple(self.world.uploads.values())
@@ -592,7 +697,12 @@ class FakeApi:
         models = {"challenger": 0.179, "champion": 0.182, "seasonal_naive": 0.247, "moving_average": 0.231}
         verdict = self.world.verdict if version == "8" else "better"
         judged = evaluation(models).model_copy(update={"choice": self.world.choice})
-        return r.ModelReport(model=info, evaluation=judged, decision=decision(verdict))
+        if version != "6":  # which is older than these figures
+            judged = diagnosed(judged)
+        return r.ModelReport(
+            model=info, evaluation=judged, decision=decision(verdict), trials=TRIALS if version == "8" else (),
+            importance={"max_depth": 0.9, "objective": 0.1} if version == "8" else {},
+        )  # fmt: skip
 
     def promote(self, version: str, reason: str, actor: str, expected: str | None = None) -> r.Promotion:
         self.world.asked("api", "promote")
@@ -603,6 +713,12 @@ class FakeApi:
         self.world.asked("api", "rollback")
         assert expected == self.world.champion
         return self._moved("rollback", "6", reason, actor)
+
+    def reject(self, version: str, reason: str, actor: str) -> r.Promotion:
+        self.world.asked("api", f"reject {version}")
+        made = self._moved("reject", version, reason, actor)
+        self.world.champion = str(made.previous)
+        return made
 
     def _moved(self, action: Any, version: str, reason: str, actor: str) -> r.Promotion:
         made = r.Promotion(
@@ -627,6 +743,25 @@ class FakeApi:
             for move, end in zip(moves, ends, strict=True)
         ]  # fmt: skip
         return r.ChampionsPage(items=tuple(reversed(reigns)), next_cursor=None)
+
+    def alerts(self, limit: int = 20) -> r.Alerts:
+        self.world.asked("api", f"alerts {limit}")
+        if self.world.empty:
+            raise NoData()
+        found = self.world.alerts[:limit]
+        counts = {kind: sum(item.kind == kind for item in self.world.alerts) for kind in {i.kind for i in found}}
+        unknown = ("database",) if "database" in self.world.down else ()
+        return r.Alerts(data_version=DATA_VERSION, items=tuple(found), counts=counts, unknown=unknown)
+
+    def accuracy_weeks(self, since: dt.date | None = None) -> tuple[r.VersionWeek, ...]:
+        self.world.asked("api", f"accuracy weeks {since}")
+        monday = TODAY - DAY * TODAY.weekday()
+        return () if self.world.empty else tuple(
+            r.VersionWeek(version=version, week=monday - DAY * 7 * back, rows=84, sold=900.0, error=900 * wape,
+                          wape=wape)
+            for back in range(5, 0, -1)
+            for version, wape in (("6", 0.22), ("7", 0.19 + back / 100))
+        )  # fmt: skip
 
     def me(self) -> r.Me:
         self.world.asked("api", "me")

@@ -197,3 +197,80 @@ def test_missing_rows_and_drift_say_the_same_in_words(speak):
     drawn = charts.drift_chart(features, {"price": 0.3}, dark=True)
     assert len({trace.marker.symbol for trace in drawn.figure.data}) == 3
     assert drawn.alt.startswith("Price: strong drift, effect 0.42, importance 30.0%. Sales: within chance")
+
+
+def reign(version: str, since: int, until: int | None) -> r.Reign:
+    times = [dt.datetime.combine(START + DAY * n, dt.time(), dt.UTC) for n in (since, until or 0)]
+    return r.Reign(
+        promotion_id=since + 100, version=version, since=times[0], until=times[1] if until else None, action="promote",
+        previous=None, actor="a", reason="b",
+    )  # fmt: skip
+
+
+def test_each_time_as_champion_is_shaded_and_named_where_there_is_room():
+    reigns = [reign("5", -20, -10), reign("6", -10, 3), reign("7", 3, None)]
+    weeks = [r.VersionWeek(version="6", week=START, rows=9, sold=10.0, error=2.5, wape=0.25)]
+    chart = charts.reign_chart(SALES, reigns, weeks)
+    shades = [shape for shape in chart.figure.layout.shapes if shape.type == "rect"]
+    assert [(shape.x0, shape.x1) for shape in shades] == [(START, START + DAY * 3), (START + DAY * 3, START + DAY * 9)]
+    assert [note.text for note in chart.figure.layout.annotations] == ["v6", "v7"]
+    assert list(trace(chart, "Error of v6").y) == [0.25]
+    assert "v7 since Jan 4, 2026." in chart.alt
+    assert "between 25.0% and 25.0%" in chart.alt
+
+
+def test_what_did_not_move_the_champion_is_no_mark():
+    at = dt.datetime.combine(START + DAY * 2, dt.time(), dt.UTC)
+    moves = [
+        r.Promotion(promotion_id=n, at=at, action=action, version=str(n), previous=None, actor="a", reason="b")
+        for n, action in enumerate(("promote", "reject", "retire"), 1)
+    ]
+    chart = charts.forecast_chart(SALES, ANSWERS, promotions=moves)
+    assert [note.text for note in chart.figure.layout.annotations] == ["v1"]
+
+
+def trials(count: int) -> list[r.TuningTrial]:
+    params = [{"depth": 3 + n, "loss": ("a", "b")[n % 2], "bins": 64} for n in range(count)]
+    return [r.TuningTrial(number=n, error=0.3 - n / 100, params=params[n]) for n in range(count)]
+
+
+def test_trials_run_through_what_varied_to_their_errors():
+    chart = charts.trials_chart(trials(4))
+    axes = {axis.label: axis for axis in chart.figure.data[0].dimensions}
+    assert list(axes) == ["depth", "loss", "Error"]
+    assert (list(axes["loss"].values), list(axes["loss"].ticktext)) == ([0, 1, 0, 1], ["a", "b"])
+    assert list(axes["Error"].values) == pytest.approx([0.3, 0.29, 0.28, 0.27])
+    assert "4 trials; the best one was number 3 with an error of 27.0%." in chart.alt
+
+
+def test_what_mattered_most_comes_first():
+    chart = charts.importance_chart({"a": 0.1, "b": 0.9})
+    assert list(chart.figure.data[0].y) == ["b", "a"]
+    assert chart.alt == "b 90.0%, a 10.0%"
+
+
+def test_forecasts_stand_beside_sales_and_errors_beside_zero():
+    bins = [r.CalibrationBin(rows=9, forecast=f, actual=f + 1, coverage={"80": 0.8}) for f in (2.0, 20.0)]
+    chart = charts.calibration_chart(bins, dark=True)
+    assert list(trace(chart, "sold on average").y) == [3, 21]
+    assert "largest 20.0, sold 21.0" in chart.alt
+    spread = charts.spread_chart([r.ErrorSpread(model="champion", week=2, quantiles=(-9.0, -2.0, 0.0, 3.0, 8.0))])
+    box = trace(spread, "Champion")
+    assert (box.lowerfence[0], box.q1[0], box.median[0], box.q3[0], box.upperfence[0]) == (-9, -2, 0, 3, 8)
+    assert "between -9.0 and 8.0 units" in spread.alt
+
+
+def test_the_waterfall_goes_from_the_usual_level_to_the_forecast():
+    moves = {"promotion": 5.0, "price": 0.01, "weekday": -2.0}
+    told = r.Explanation(
+        date=START, store="S", product="P", prediction=13.01, unit="units/day", base=10.0,
+        contributions=tuple(r.Contribution(group=g, units=u) for g, u in moves.items()), sentence="mixed", drivers=(),
+        model=r.ModelRef(name="sales", version="7", alias=None, run_id="x"), data_version="d",
+    )  # fmt: skip
+    chart = charts.waterfall_chart(told)
+    bars = chart.figure.data[0]
+    assert list(bars.y) == ["Usual level", "promotion", "day of the week", "Forecast"]
+    assert (list(bars.x), list(bars.measure)) == (
+        [10.0, 5.0, -2.0, 13.01], ["absolute", "relative", "relative", "total"]
+    )  # fmt: skip
+    assert chart.alt == "From 10.0 usual to 13.0: promotion +5.0, day of the week −2.0."

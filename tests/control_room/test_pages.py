@@ -718,6 +718,28 @@ def test_scenarios_are_compared_under_both_models_in_one_question_each(console, 
 
 @pytest.mark.parametrize(
     ("language", "wanted"),
+    [
+        ("en", "In 8 of 10 such cases the difference lies between +260.0 and +300.0 units."),
+        ("es", "En 8 de 10 casos así la diferencia está entre +260,0 y +300,0 unidades."),
+    ],
+)
+def test_the_difference_has_a_range_of_its_own(console, world, language, wanted, said):
+    app = fill(console("whatif", language, unit_cost="2"), 1, promotion=0.2)
+    assert wanted in said(app)
+    assert [what for _, what in world.calls if what.startswith("differences")] == ["differences 2 7", "differences 2 8"]
+    low, high = (totals(app).iloc[:, index] for index in (4, 5))
+    assert low.iloc[0] != low.iloc[0]  # the baseline has none
+    assert (low.iloc[1], high.iloc[1]) == (260, 300)
+
+
+def test_beyond_history_the_range_is_not_known(console, said):
+    app = fill(console("whatif", unit_cost="2"), 1, price=4.0)
+    assert "How sure the difference is cannot be said" in said(app)
+    assert "± low 80 %" not in totals(app).columns
+
+
+@pytest.mark.parametrize(
+    ("language", "wanted"),
     [("en", "14 planned days lie beyond what history shows"), ("es", "14 días planificados quedan fuera de lo que")],
 )
 def test_days_beyond_history_are_counted(console, language, wanted, said):

@@ -9,7 +9,7 @@ import random
 import polars as pl
 import pytest
 
-from ml.accuracy import BYS, Judged, accuracy
+from ml.accuracy import BYS, Judged, accuracy, weeks
 from ml.overrides import Overrides
 from ml.overrides import overrides as table
 from ml.records import WHAT_IF, Answer, ModelRef, NewJudgement, Support
@@ -158,3 +158,30 @@ def test_overrides_are_judged_beside_the_predictions_they_replaced(store):
     (row,) = accuracy(store, "store", Judged()).items
     assert (row.rows, row.wape) == (4, pytest.approx(0.2))
     assert (row.override_rows, row.override_wape, row.wape_beside_override) == pytest.approx((1, 0.1, 0.2))
+
+
+def test_each_version_is_judged_by_its_own_last_answer_of_a_day(store, logged):
+    rows, sold = logged
+    other = [row.model_copy(update={"prediction": 11.0, "model": row.model.model_copy(update={"version": "8"})})
+             for row in rows[: len(rows) // 2]]  # fmt: skip
+    tried = [row.model_copy(update={"prediction": 900.0}) for row in rows[:50]]
+    store.log_predictions([Logged(row, "api") for row in other])
+    store.log_predictions([Logged(row, WHAT_IF) for row in tried])
+    last = {}
+    for row in (*rows, *other):
+        last[row.model.version, row.date, row.store, row.product] = row
+    wanted = {}
+    for (version, date, s, p), row in last.items():
+        if (s, p, date) in sold:
+            week = wanted.setdefault((version, date - DAY * date.weekday()), [0, 0.0, 0.0])
+            week[0] += 1
+            week[1] += sold[s, p, date]
+            week[2] += abs(row.prediction - sold[s, p, date])
+    found = {(item.version, item.week): (item.rows, item.sold, item.error) for item in weeks(store, Judged())}
+    assert found == {key: pytest.approx(tuple(values)) for key, values in wanted.items()}
+    assert {version for version, _ in found} == {"7", "8"}
+    since = [item for item in weeks(store, Judged(from_date=FIRST + DAY * 14)) if item.version == "7"]
+    assert [item.week for item in since] == sorted(
+        {week for v, week in wanted if v == "7" and week >= FIRST + DAY * 14}
+    )
+    assert since[0].wape == pytest.approx(since[0].error / since[0].sold)

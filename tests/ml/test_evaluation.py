@@ -71,4 +71,7 @@ def test_the_backtest_is_judged_on_the_same_rows(judged):
     assert {item.sums for item in found.sums if item.kind == "all/horizon"} == {
         found.folds[-1].rows and len(found.folds)
     }
+    assert sum(item.rows for item in found.calibration) == judged.height
+    assert {item.model for item in found.spreads} == {"challenger", "seasonal_naive"}
+    assert found.disagreements == ()  # no champion took part
     assert type(found).model_validate_json(found.model_dump_json()) == found

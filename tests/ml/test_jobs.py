@@ -98,6 +98,8 @@ def test_the_loop_on_the_demo(loop: Loop, tmp_path: Path):
     assert report.evaluation is not None
     assert report.evaluation.overall["challenger"].wape < report.evaluation.overall["seasonal_naive"].wape
     assert {m.rows for m in report.evaluation.overall.values()} == {sum(f.rows for f in report.evaluation.folds)}
+    assert sum(item.rows for item in report.evaluation.calibration) == report.evaluation.overall["challenger"].rows
+    assert ({trial.number for trial in report.trials}, report.importance) == (set(range(len(report.trials))), {})
     served = forecaster(loop, tmp_path, version)
     assert served.check_golden() < 1e-6
     assert loop.store.bundle_sha256(version) == served.bundle.fingerprint

@@ -195,6 +195,22 @@ def test_filters(store):
     assert len(days(has_actual=False)) == 30
 
 
+def test_further_filters(store):
+    early, none = NOW - dt.timedelta(days=2), Support(similar_days=0, level="none")
+    store.log_predictions([Logged(answer(day=1, created_at=early), "api"), Logged(answer(day=2, support=none), "api")])
+    store.log_predictions([Logged(answer(day=3, created_at=NOW.replace(hour=23, minute=59)), "api")])
+    store.upsert_actuals(frame([("S01", "P001", 1, 10.0), ("S01", "P001", 2, 30.0), ("S01", "P001", 3, 20.0)]))
+
+    def days(**wanted):
+        return sorted(item.date.day for item in store.history(HistoryFilter(**wanted)).items)
+
+    assert days(made_from=NOW.date()) == [2, 3]
+    assert days(made_to=NOW.date()) == [1, 2, 3]
+    assert days(made_to=early.date()) == [1]
+    assert (days(supported=False), days(supported=True)) == ([2], [1, 3])
+    assert (days(outside="80"), days(outside="95")) == ([1, 2], [1])
+
+
 @pytest.mark.parametrize(
     "cursor", ["", "x", "AAAA", "cDE=x", "é", "cA", "p1", "LTE", "cDk5OTk5OTk5OTk5OTk5OTk5OTk5OTk"]
 )

@@ -13,6 +13,7 @@ from ml.tuning import (
     VERY_LARGE,
     Trial,
     cheapest_of_the_best,
+    importance,
     known_good,
     suggest,
     tune,
@@ -75,3 +76,26 @@ def test_the_judge_ends_where_the_decision_begins(days, wanted):
     judge = tuning_split(first, DAY, dt.timedelta(days=28))
     assert judge.end == first.origin
     assert (judge.end - judge.origin).days == wanted
+
+
+def searched(storage, trials):
+    """A search in which only the depth decides."""
+    study = optuna.create_study(study_name="s", storage=storage, load_if_exists=True)
+    for number in range(trials):
+        found = study.ask()
+        depth = found.suggest_int("max_depth", 2, 12)
+        found.suggest_float("subsample", 0.6, 1.0)
+        study.tell(found, float(depth) if number % 7 else depth + 0.001)
+
+
+def test_importance_is_that_of_what_decides_and_needs_enough_trials():
+    storage = optuna.storages.InMemoryStorage()
+    assert importance(storage, "s", 1) == {}
+    searched(storage, 7)
+    assert importance(storage, "s", 1) == {}
+    searched(storage, 20)
+    found = importance(storage, "s", 1)
+    assert next(iter(found)) == "max_depth"
+    assert found["max_depth"] > 0.9
+    assert sum(found.values()) == pytest.approx(1)
+    assert importance(storage, "s", 1) == found

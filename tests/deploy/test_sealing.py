@@ -8,6 +8,8 @@ import sqlalchemy as sa
 
 from deploy import sealing
 from ml import store as ml_store
+from ml.accounts import Accounts
+from ml.audit import Audit
 from ml.store import Store
 
 FORBIDDEN = (
@@ -30,6 +32,11 @@ FORBIDDEN = (
     "UPDATE bundles SET manifest_sha256 = 'x'",
     "DELETE FROM bundles",
     "DROP TABLE audit.bundles",
+    "UPDATE audit_log SET actor = 'x'",
+    "DELETE FROM audit_log",
+    "DROP TABLE audit.audit_log",
+    "ALTER TABLE audit_log DISABLE TRIGGER audit_log_final",
+    "DROP FUNCTION audit.audit_is_final() CASCADE",
 )
 
 
@@ -50,6 +57,12 @@ def test_the_application_adds_and_reads(store):
     assert [row.version for row in store.promotions()] == ["2", "1"]
     assert store.bundle_sha256("2") == "b" * 64
     assert store.broken_promotion() is None
+    Accounts(store).create("ana", "admin", "tests")
+    assert [entry.action for entry in Audit(store).page().items] == [
+        "account.created",
+        "model.promote",
+        "model.promote",
+    ]
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)

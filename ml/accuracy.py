@@ -112,7 +112,7 @@ def _where(wanted: Judged) -> tuple[str, dict[str, Any]]:
     fixed = [
         "p.date <= (SELECT max(date) FROM actuals)",
         "p.source <> :what_if",
-        "NOT p.warnings @> '[\"past_date\"]'",
+        "(p.warnings @> '{past_date}') IS NOT TRUE",
     ]
     return " AND ".join([*fixed, *conditions]), {**values, "what_if": WHAT_IF}
 

@@ -43,7 +43,7 @@ from ml.records import (
     UploadStatus,
 )
 
-HEAD = "0007"  # newest revision in ml/migrations/versions; a test compares
+HEAD = "0008"  # newest revision in ml/migrations/versions; a test compares
 VERSION_TABLE = "control_room_revision"  # not Alembic's default: Airflow and MLflow use that one
 MIGRATION_LOCK = 7_270_001
 PROMOTION_LOCK = 7_270_002
@@ -77,7 +77,7 @@ predictions = sa.Table(
     sa.Column("date", sa.Date, nullable=False),
     sa.Column("store", sa.Text, nullable=False),
     sa.Column("product", sa.Text, nullable=False),
-    sa.Column("inputs", JSONB, nullable=False),
+    sa.Column("inputs", sa.JSON, nullable=False),
     sa.Column("prediction", sa.Double, nullable=False),
     sa.Column("low_80", sa.Double),
     sa.Column("high_80", sa.Double),
@@ -91,12 +91,20 @@ predictions = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("request_id", sa.Text, nullable=False),
     sa.Column("similar_days", sa.BigInteger, nullable=False),
-    sa.Column("warnings", JSONB, nullable=False),
+    sa.Column("warnings", ARRAY(sa.Text)),  # null where there are none
     sa.Index("predictions_series", "store", "product", "prediction_id"),
-    sa.Index("predictions_date", "date", "prediction_id"),
     sa.Index("predictions_version", "model_version", "prediction_id"),
-    sa.Index("predictions_source", "source", "prediction_id"),
-    sa.Index("predictions_request", "request_id"),
+    # Jobs make many rows and are found by the next index: theirs lie together.
+    sa.Index("predictions_source", "source", "prediction_id", postgresql_where=sa.text("source <> 'job'")),
+    # Rows lie as they were made: what each part of the table spans is enough, and costs nothing to keep.
+    sa.Index(
+        "predictions_parts",
+        "created_at",
+        "date",
+        "source",
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 32, "autosummarize": True},
+    ),
 )
 actuals = sa.Table(
     "actuals",
@@ -357,8 +365,9 @@ class Store:
         """
         seen = predictions.c.request_id, predictions.c.created_at
         asked = {row.parts["request_id"] for row in rows}
+        made = [row.parts["created_at"] for row in rows]
         with self.begin() as connection:
-            query = sa.select(*seen).where(seen[0].in_(asked)).distinct()
+            query = sa.select(*seen).where(seen[0].in_(asked), seen[1].between(min(made), max(made))).distinct()
             there = {tuple(pair) for pair in connection.execute(query)}
             new = [row for row in rows if (row.parts["request_id"], row.parts["created_at"]) not in there]
             if new:
@@ -367,7 +376,7 @@ class Store:
         return len(new)
 
     def log_frame(self, frame: pl.DataFrame) -> None:
-        """Write many predictions at once with COPY: one column per entry of ``LOGGED``, JSON columns as text."""
+        """Write many predictions at once with COPY: one column per entry of ``LOGGED``, ``inputs`` as JSON text."""
         with self._cursor() as cursor:
             copy_predictions(cursor, frame)
 
@@ -412,7 +421,7 @@ class Store:
             return [_history_item(row) for row in connection.execute(query).mappings()]
 
     def named_by_predictions(self, versions: Sequence[str]) -> frozenset[str]:
-        """Which of these versions have answered something that is in the log; one look into an index each."""
+        """Which of these versions have answered something that is in the log."""
         if not versions:
             return frozenset()
         asked = sa.func.unnest(sa.cast(list(versions), ARRAY(sa.Text))).table_valued("version").render_derived()
@@ -435,7 +444,7 @@ class Store:
             .where(
                 p.model_version == version,
                 p.source != WHAT_IF,
-                *(~p.warnings.contains([w]) for w in ("past_date", "beyond_horizon")),
+                p.warnings.overlap(["past_date", "beyond_horizon"]).is_not(True),
             )
             .order_by(*(p[name] for name in key), p.prediction_id.desc())
             .subquery()
@@ -804,8 +813,16 @@ def _logged_values(row: Logged) -> tuple[Any, ...]:
         row.source,
         answer["request_id"],
         str(answer["support"]["similar_days"]),
-        orjson.dumps(answer["warnings"]).decode(),
+        _array(answer["warnings"]),
     )
+
+
+def _array(words: Sequence[str]) -> str | None:
+    """Words as PostgreSQL writes an array."""
+    if not words:
+        return None
+    escaped = (word.replace("\\", "\\\\").replace('"', '\\"') for word in words)
+    return "{" + ",".join(f'"{word}"' for word in escaped) + "}"
 
 
 def _history_query() -> sa.Select[Any]:

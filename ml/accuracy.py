@@ -90,6 +90,7 @@ def accuracy(store: Store, by: By, wanted: Judged) -> Accuracy:
     where, values = _where(wanted)
     ahead = f", {_AHEAD}" if by == "horizon" else ""
     statement = sa.text(_SQL.format(where=where, key=_KEYS[by], ahead=ahead, weeks=_AHEAD))
+    store.before_reading()
     with store.begin() as connection:
         connection.execute(sa.text(f"SET LOCAL work_mem = '{WORK_MEMORY}'"))
         found = connection.execute(statement, {**values, "most": MOST_KEYS + 1}).mappings().all()

@@ -48,7 +48,8 @@ class Spool:
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
 
     def start(self) -> None:
-        with suppress(OSError), self._writing:  # what a disk takes is seen, and said, by the first answer
+        self._find()
+        with suppress(OSError), self._writing:  # what the disk does not take is said when there is an answer for it
             self._open = self._made(SEGMENT_BYTES)
             self._made(SEGMENT_BYTES)
         self._thread.start()
@@ -172,7 +173,8 @@ class Spool:
         known = {segment.path for segment in self._segments}
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             if path not in known and (segment := Segment.left(path)) is not None:
-                log.warning("%d batches of answers were left by a process that ended", segment.waiting)
+                if segment.waiting:
+                    log.warning("%d batches of answers were left by a process that ended", segment.waiting)
                 with self._writing:
                     self._segments.append(segment)
 

@@ -118,6 +118,7 @@ def test_without_the_database_answers_wait_on_the_disk_and_reach_the_history_onc
     with serve(apart) as api:
         api.ready()
         assert api.post("/predict", json=row).status_code == 200
+        assert len(api.get("/historical-predictions").json()["items"]) == 1
         with closed(postgres, apart.database_url.rpartition("/")[2]):
             one = api.post("/predict", json=row, headers={"X-Request-ID": "while-away"})
             assert one.status_code == 200

@@ -26,12 +26,13 @@ import numpy as np
 import orjson
 import polars as pl
 
+from api.columns import Told, read_columns
 from api.loading import Loaded
-from api.rows import CONTRACT, Input
+from api.rows import CONTRACT, Form, Input
 from ml.closures import NAMES
 from ml.errors import ServiceDown
 from ml.records import LEVELS
-from ml.store import Logged
+from ml.store import Logged, LogText
 from ml.support import level
 
 SMALL = 64  # rows of one request that may share a frame with others
@@ -95,6 +96,8 @@ class Log(Protocol):
     def prompt(self) -> bool: ...
 
     def log(self, rows: Sequence[Logged]) -> None: ...
+
+    def keep(self, rows: LogText) -> None: ...
 
 
 class Line:
@@ -191,6 +194,22 @@ class Scorer:
             works = list(group)
             for start in range(0, len(works), ON_LOOP):
                 self._settle(works[start : start + ON_LOOP])
+
+    async def score_columns(self, loaded: Loaded, body: bytes, source: str, request_id: str) -> bytes | None:
+        """The whole answer to a body of many plain and usual rows, which are in the log; None for any other body."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._large, self._columns, loaded, body, source, request_id)
+
+    def _columns(self, loaded: Loaded, body: bytes, source: str, request_id: str) -> bytes | None:
+        quick = loaded.quick
+        rows = read_columns(Form.of(loaded), body) if quick else None
+        if quick is None or rows is None or (places := quick.places_of(rows)) is None:
+            return None
+        told = Told(loaded, quick.forecast_columns(rows, places), request_id, dt.datetime.now(dt.UTC))
+        sent = told.sent()
+        self._log.keep(told.logged(source))
+        self._logged(loaded.ref.version, len(places))
+        return sent
 
     async def score_frame(self, loaded: Loaded, rows: pl.DataFrame, source: str, request_id: str) -> list[Parts]:
         """As :meth:`score`, for rows that are a frame already."""

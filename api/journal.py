@@ -85,14 +85,22 @@ class Segment:
         self._number += 1
         self.waiting += 1
 
-    def read(self, start: int, end: int) -> list[bytes]:
-        """The records between two places."""
-        return self._read(start, end)[0]
+    def read(self, start: int, end: int) -> tuple[list[bytes], bool]:
+        """The records between two places, and whether they are all that was there."""
+        records, reached = self._read(start, end)
+        return records, reached == end
 
     def take(self, count: int, end: int) -> None:
         """So many records, up to there, have been dealt with."""
         self.taken = end
         self.waiting -= count
+
+    def set_aside(self) -> Path:
+        """Keep the file for a person to look at."""
+        path = self.path.with_name(f"damaged-{self.path.name}.kept")
+        os.rename(self.path, path)
+        self.close()
+        return path
 
     def rewind(self) -> None:
         """Use the room once more; for one that has nothing waiting."""

@@ -183,13 +183,13 @@ class Spool:
         for segment in list(self._segments):
             with self._writing:
                 start, end = segment.taken, segment.end
-            if start < end:
-                records = segment.read(start, end)
+            records, whole = segment.read(start, end) if start < end else ([], True)
+            if records:
                 rows += self._put(segment, [_batch(record) for record in records])
             with self._writing:
-                if start < end:
+                if records:
                     segment.take(len(records), end)
-                self._give_back(segment)
+                self._give_back(segment) if whole else self._set_file_aside(segment)
         self._sure = True
         return rows
 
@@ -202,6 +202,12 @@ class Spool:
         elif segment in spare:
             segment.rewind()
 
+    def _set_file_aside(self, segment: Segment) -> None:
+        """What it still holds cannot be read any more: nobody writes behind it, and a person is told."""
+        self._segments.remove(segment)
+        self._open = None if segment is self._open else self._open
+        log.error("answers on the disk have been damaged there; their file is kept: %s", segment.set_aside())
+
     def _put(self, segment: Segment, batches: Sequence[LogText]) -> int:
         """Into the log; how many rows it did not have yet. What it refuses for good is set aside and keeps no other."""
         columns = orjson.loads(segment.label)
@@ -209,16 +215,16 @@ class Spool:
             if segment.found or not self._sure:
                 return self.store.log_missing(columns, batches)
             return self.store.log_text(columns, [batch.text for batch in batches])
-        except ServiceDown as error:
-            if self._sure:
-                log.warning("%s; answers wait on the disk", error)
-            self._sure, self._away_until = False, time.monotonic() + AWAY_SECONDS
-            raise
         except InputError as error:
             if len(batches) > 1:
                 return sum(self._put(segment, [batch]) for batch in batches)
             self._set_aside(batches[0], error)
             return 0
+        except Exception as error:
+            if self._sure:
+                log.warning("%s; answers wait on the disk", error)
+            self._sure, self._away_until = False, time.monotonic() + AWAY_SECONDS
+            raise
 
     def _set_aside(self, batch: LogText, error: InputError) -> None:
         path = self.folder / f"refused-{uuid.uuid4().hex}.copy"

@@ -78,7 +78,8 @@ async def predict(
     """One object is answered by one answer; `{"instances": [...]}`, CSV, XLSX and Parquet (at most 5,000 rows) by
     `{"predictions": [...]}` in the order of the rows. A row that cannot be used gets `{"error": {row, field, code,
     message}}` in its place and does not keep the others from their answers; `row` counts from 1, in a file as a person
-    sees it there (the header is row 1). Every answer is in the history before it is sent. With `explain=true` it also
+    sees it there (the header is row 1). Every answer is written down before it is sent; whoever asks for the history
+    afterwards finds it there. With `explain=true` it also
     has `base`, `contributions`, `sentence` and `drivers`, as `/v1/explain` gives them."""
     loaded = await loaded_model(services, model)
     wanted = Wanted(loaded, source, request_id_of(request), tuple(levels.split(",")), explain)

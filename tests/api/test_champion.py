@@ -26,7 +26,7 @@ AWAY = "http://127.0.0.1:9"
 def own(trained, served, tmp_path):
     """The trained settings with a data folder of their own, as the API has left it after a good start."""
     served.ready()
-    shutil.copytree(served.services.settings.data_dir / "api", tmp_path / "api")
+    shutil.copytree(served.services.settings.data_dir / "api", tmp_path / "api", ignore=shutil.ignore_patterns("spool"))
     return trained.model_copy(update={"data_dir": tmp_path})
 
 

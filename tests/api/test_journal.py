@@ -28,7 +28,8 @@ def left_of(segment, **changed):
     copy = segment.path.with_name("copy.journal")
     copy.write_bytes(data)
     found = Segment.left(copy)
-    records = found.read(found.taken, found.end)
+    records, whole = found.read(found.taken, found.end)
+    assert whole
     found.close()
     return records
 
@@ -39,7 +40,7 @@ def test_what_was_appended_is_found_in_order(segment):
         assert segment.fits(len(record))
         segment.append(record)
     assert segment.waiting == 3
-    assert segment.read(segment.taken, segment.end) == records
+    assert segment.read(segment.taken, segment.end) == (records, True)
     assert left_of(segment) == records
     assert segment.label == b"what it is"
 

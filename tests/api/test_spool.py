@@ -245,6 +245,24 @@ def test_what_the_log_refuses_for_good_is_set_aside_and_keeps_no_other(store, tm
     spool.stop()
 
 
+def test_a_file_that_is_damaged_is_kept_and_what_can_be_read_is_in_the_log(store, tmp_path, caplog):
+    spool = Spool(store, tmp_path)
+    spool.log(logged("whole"))
+    place = spool._open.end + 20
+    spool.log(logged("damaged"))
+    with spool._open.path.open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xff\xff")
+    spool.drain()
+    spool.log(logged("after"))
+    spool.drain()
+    assert [request for request, _ in in_log(store)] == ["whole", "after"]
+    assert spool.waiting() == 0
+    assert len(list(tmp_path.glob("damaged-*"))) == 1
+    assert "damaged" in caplog.text
+    spool.stop()
+
+
 def test_a_thread_puts_into_the_log_what_is_answered(store, tmp_path):
     spool = Spool(store, tmp_path)
     spool.start()

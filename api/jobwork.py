@@ -153,7 +153,7 @@ def result_rows(loaded: Loaded, found: pl.DataFrame) -> pl.DataFrame:
 
 
 def log_rows(loaded: Loaded, found: pl.DataFrame, request_id: str) -> pl.DataFrame:
-    """Forecast rows as they go into the log: one column per entry of ``ml.store.LOGGED``, JSON as text.
+    """Forecast rows as they go into the log: one column per entry of ``ml.store.LOGGED``, ``inputs`` as JSON text.
 
     Sorted by series: PostgreSQL then fills the pages of its index one after the other, in two thirds of the time.
     """
@@ -174,12 +174,11 @@ def log_rows(loaded: Loaded, found: pl.DataFrame, request_id: str) -> pl.DataFra
         "prediction",
         *BOUNDS,
         "similar_days",
-        _json_list("warnings"),
+        _array("warnings"),
         *(pl.lit(value, pl.String).alias(name) for name, value in constant.items()),
     )
 
 
-def _json_list(name: str) -> pl.Expr:
-    """A list of plain words as JSON."""
-    words = pl.col(name).list.join('","')
-    return pl.when(pl.col(name).list.len() > 0).then('["' + words + '"]').otherwise(pl.lit("[]")).alias(name)
+def _array(name: str) -> pl.Expr:
+    """A list of plain words as PostgreSQL writes an array, none as null."""
+    return pl.when(pl.col(name).list.len() > 0).then("{" + pl.col(name).list.join(",") + "}").alias(name)

@@ -71,8 +71,10 @@ class _Parts:
         for part in self.services.parts.now():
             up.add_metric((part.name,), float(part.state == "ok"))
         yield up
+        spool = self.services.spool
         waiting = "Batches of answers on the disk that the database has not taken yet."
-        yield GaugeMetricFamily("control_room_spool_batches", waiting, self.services.spool.waiting())
+        yield GaugeMetricFamily("control_room_spool_batches", waiting, spool.waiting())
+        yield GaugeMetricFamily("control_room_spool_bytes", "The same in bytes.", spool.waiting_bytes())
         yield from self._jobs()
 
     def _jobs(self) -> Iterator[Metric]:

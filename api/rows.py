@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -95,7 +95,7 @@ class Form:
         if isinstance(unchecked, Twice):
             raise Refused(named(unchecked.key), "duplicate_key", "This key stands twice in the row.")
         given = self._by_name(unchecked)
-        found = {name: self._value(name, value) for name, value in given.items() if value is not None}
+        found = {name: self.value(name, value) for name, value in given.items() if value is not None}
         return self._completed(found)
 
     def complete(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -120,6 +120,23 @@ class Form:
                 rows = rows.with_columns(given.fill_null(only).alias(name))
         return _sorted_out(rows, faults)
 
+    def named(self, keys: Iterable[str]) -> dict[str, str]:
+        """The contract's name of each key of a row; raises Refused as reading the row would."""
+        return {key: name for name, key in self._by_name({key: key for key in keys}).items()}
+
+    def value(self, name: str, value: Any) -> Any:
+        """One value that is not null, as :meth:`read` has it; raises Refused."""
+        if isinstance(value, Bad):
+            raise Refused(name, "not_a_number", f"{name} {value.why}.")
+        if name in self.texts:
+            return _text(name, value)
+        return READ.get(name, _regressor)(name, value)
+
+    def completed_columns(self, found: dict[str, list[Any]], rows: int) -> dict[str, list[Any]]:
+        """Columns with the store and product that go without saying; raises Refused as one of the rows would."""
+        least = self._completed({name: max(values) if name == "date" else values[0] for name, values in found.items()})
+        return found | {name: [value] * rows for name, value in least.items() if name not in found}
+
     def _by_name(self, unchecked: Mapping[str, Any]) -> Input:
         """The values under the contract's names; a regressor wins over an alias of the same name."""
         given: Input = {}
@@ -136,13 +153,6 @@ class Form:
         near = difflib.get_close_matches(key[:MAX_TEXT], [*self.names, *SPANISH], 1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(self.names)}."
         return f"This field is not known: {hint}"
-
-    def _value(self, name: str, value: Any) -> Any:
-        if isinstance(value, Bad):
-            raise Refused(name, "not_a_number", f"{name} {value.why}.")
-        if name in self.texts:
-            return _text(name, value)
-        return READ.get(name, _regressor)(name, value)
 
     def _completed(self, found: Input) -> Input:
         if "date" not in found:

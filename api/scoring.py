@@ -5,33 +5,39 @@ their forecasts, cost as much as those of one. Nobody is made to wait for more t
 
 Usual rows (see :mod:`ml.quick`) take the short way, a fraction of a millisecond. Others are forecast as a frame, on a
 thread of their own; large requests, and dates outside the horizon, go their own way so that they delay nobody.
+
+As long as the disk takes a record at once, few usual rows are settled where they arrive, on the loop itself: what comes
+while it is busy is settled together next. Handing them to a thread and back would take longer than all of that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
 import polars as pl
 
+from api.columns import Told, read_columns
 from api.loading import Loaded
-from api.rows import CONTRACT, Input
+from api.rows import CONTRACT, Form, Input
 from ml.closures import NAMES
 from ml.errors import ServiceDown
 from ml.records import LEVELS
-from ml.store import Logged
+from ml.store import Logged, LogText
 from ml.support import level
 
 SMALL = 64  # rows of one request that may share a frame with others
 AT_ONCE = 512  # rows that are forecast at once
+FEW, ON_LOOP = 16, 64  # usual rows of a request that is settled on the loop, and how many such requests at once
 LARGE_THREADS = 2
 TYPES = {"date": pl.Date, "store": pl.String, "product": pl.String, "price": pl.Float64, "promotion": pl.Float64}
 Found = list[dict[str, Any]]
@@ -80,7 +86,18 @@ class Work:
     rows: QuickRows | FrameRows
     source: str
     request_id: str
-    done: Future[list[Parts]] = field(default_factory=Future)
+    done: Future[list[Parts]] | asyncio.Future[list[Parts]] = field(default_factory=Future)
+
+
+class Log(Protocol):
+    """Where answers are written down, durably, before they are given. ``prompt``: that hardly takes time."""
+
+    @property
+    def prompt(self) -> bool: ...
+
+    def log(self, rows: Sequence[Logged]) -> None: ...
+
+    def keep(self, rows: LogText) -> None: ...
 
 
 class Line:
@@ -131,13 +148,12 @@ class Line:
 class Scorer:
     """Forecasts and logs. Raises what the model or the log raise; nothing is answered that is not in the log.
 
-    ``log`` writes rows down, durably, before it returns; ``logged`` is told of which version and how many they were.
+    ``logged`` is told of which version and how many the rows were.
     """
 
-    def __init__(
-        self, log: Callable[[Sequence[Logged]], None], logged: Callable[[str, int], None] = lambda version, rows: None
-    ) -> None:
+    def __init__(self, log: Log, logged: Callable[[str, int], None] = lambda version, rows: None) -> None:
         self._log, self._logged = log, logged
+        self._here: list[Work] = []
         self._quick, self._frames = Line(self._taken, "quick"), Line(self._taken, "scorer")
         self._large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="large")
 
@@ -161,7 +177,39 @@ class Scorer:
         self, loaded: Loaded, inputs: Sequence[Input], places: np.ndarray, source: str, request_id: str
     ) -> list[Parts]:
         """As :meth:`score`, for rows whose places are known already."""
-        return await self._scored(Work(loaded, QuickRows(inputs, places), source, request_id))
+        rows = QuickRows(inputs, places)
+        if rows.height > FEW or not self._log.prompt:
+            return await self._scored(Work(loaded, rows, source, request_id))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[list[Parts]] = loop.create_future()
+        if not self._here:
+            loop.call_soon(self._settle_here)
+        self._here.append(Work(loaded, rows, source, request_id, done))
+        return await done
+
+    def _settle_here(self) -> None:
+        """What has arrived since the loop was last free, as much of it at once as belongs together."""
+        waited_for, self._here = [work for work in self._here if not work.done.cancelled()], []
+        for _, group in itertools.groupby(waited_for, key=lambda work: id(work.loaded)):
+            works = list(group)
+            for start in range(0, len(works), ON_LOOP):
+                self._settle(works[start : start + ON_LOOP])
+
+    async def score_columns(self, loaded: Loaded, body: bytes, source: str, request_id: str) -> bytes | None:
+        """The whole answer to a body of many plain and usual rows, which are in the log; None for any other body."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._large, self._columns, loaded, body, source, request_id)
+
+    def _columns(self, loaded: Loaded, body: bytes, source: str, request_id: str) -> bytes | None:
+        quick = loaded.quick
+        rows = read_columns(Form.of(loaded), body) if quick else None
+        if quick is None or rows is None or (places := quick.places_of(rows)) is None:
+            return None
+        told = Told(loaded, quick.forecast_columns(rows, places), request_id, dt.datetime.now(dt.UTC))
+        sent = told.sent()
+        self._log.keep(told.logged(source))
+        self._logged(loaded.ref.version, len(places))
+        return sent
 
     async def score_frame(self, loaded: Loaded, rows: pl.DataFrame, source: str, request_id: str) -> list[Parts]:
         """As :meth:`score`, for rows that are a frame already."""
@@ -174,11 +222,12 @@ class Scorer:
             self._quick.put(work)
         else:
             self._frames.put(work)
+        assert isinstance(work.done, Future)
         return await asyncio.wrap_future(work.done)
 
     def _taken(self, group: list[Work]) -> None:
         """Settle what is still waited for: a caller who has gone is not answered, and not logged."""
-        if waited_for := [work for work in group if work.done.set_running_or_notify_cancel()]:
+        if waited_for := [work for work in group if _begun(work)]:
             self._settle(waited_for)
 
     def _settle(self, group: list[Work]) -> None:
@@ -203,9 +252,15 @@ class Scorer:
             part = found[start : start + work.rows.height]
             parts.append([answer(loaded, row, work.request_id, now) for row in part])
             start += work.rows.height
-        self._log([Logged(a, w.source) for w, part in zip(group, parts, strict=True) for a in part])
+        self._log.log([Logged(a, w.source) for w, part in zip(group, parts, strict=True) for a in part])
         self._logged(loaded.ref.version, sum(map(len, parts)))
         return parts
+
+
+def _begun(work: Work) -> bool:
+    """Whether the caller still waits; from now on nobody can cancel the work."""
+    assert isinstance(work.done, Future)
+    return work.done.set_running_or_notify_cancel()
 
 
 def _usual(work: Work) -> bool:

@@ -52,7 +52,8 @@ class Services:
         self.champion = Champion(loader, self.published, folder)
         self.metrics = Metrics()
         self.spool = Spool(self.store, folder / "spool")
-        self.scorer = Scorer(self.spool.log, self.metrics.predicted)
+        self.store.before_reading = self.spool.settle
+        self.scorer = Scorer(self.spool, self.metrics.predicted)
         self.keyring = KeyRing(Keys(self.store))
         self.accounts = Accounts(self.store)
         self.audit = Audit(self.store)

@@ -164,11 +164,13 @@ def _as_logged(found: pl.DataFrame, request_id: str) -> pl.DataFrame:
     fixed = {
         "created_at": str(dt.datetime.now(dt.UTC)), "unit": "units/day", "model_version": "1",
         "model_alias": "champion", "run_id": "bench", "data_version": "bench", "source": "job",
-        "request_id": request_id, "similar_days": "0", "warnings": "[]",
+        "request_id": request_id, "similar_days": "0", "warnings": None,
     }  # fmt: skip
     bounds = [pl.col("prediction").alias(name) for name in ("low_80", "high_80", "low_95", "high_95")]
     inputs = pl.struct("price", "promotion").struct.json_encode().alias("inputs")
-    return found.with_columns(inputs, *bounds, *(pl.lit(v).alias(n) for n, v in fixed.items())).select(LOGGED)
+    return found.with_columns(inputs, *bounds, *(pl.lit(v, pl.String).alias(n) for n, v in fixed.items())).select(
+        LOGGED
+    )
 
 
 def _copy(cursor: Any, table: str, frame: pl.DataFrame) -> None:

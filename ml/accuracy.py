@@ -107,6 +107,7 @@ def accuracy(store: Store, by: By, wanted: Judged) -> Accuracy:
     where, values = judged_where(wanted)
     ahead = f", {_AHEAD}" if by == "horizon" else ""
     statement = sa.text(_SQL.format(where=where, key=_KEYS[by], ahead=ahead, weeks=_AHEAD))
+    store.before_reading()
     with store.begin() as connection:
         connection.execute(sa.text(f"SET LOCAL work_mem = '{WORK_MEMORY}'"))
         found = connection.execute(statement, {**values, "most": MOST_KEYS + 1}).mappings().all()
@@ -119,6 +120,7 @@ def weeks(store: Store, wanted: Judged) -> tuple[VersionWeek, ...]:
     """Accuracy of each version per week, oldest first: a version is judged by its own last answer for a day, also
     after another one became champion."""
     where, values = judged_where(wanted)
+    store.before_reading()
     with store.begin() as connection:
         connection.execute(sa.text(f"SET LOCAL work_mem = '{WORK_MEMORY}'"))
         found = connection.execute(sa.text(_WEEKS.format(where=where)), {**values, "most": MOST_KEYS}).mappings().all()
@@ -141,7 +143,7 @@ def judged_where(wanted: Judged) -> tuple[str, dict[str, Any]]:
     fixed = [
         "p.date <= (SELECT max(date) FROM actuals)",
         "p.source <> :what_if",
-        "NOT p.warnings @> '[\"past_date\"]'",
+        "(p.warnings @> '{past_date}') IS NOT TRUE",
     ]
     return " AND ".join([*fixed, *conditions]), {**values, "what_if": WHAT_IF}
 

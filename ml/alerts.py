@@ -61,6 +61,7 @@ def live(store: Store, newest: dt.date, frequency: Frequency) -> list[Alert]:
     """
     where, values = judged_where(Judged(from_date=newest - step(frequency) * BACK[frequency]))
     query = _LIVE.format(where=where, lately=LATELY, outside=OUTSIDE, run=RUN, net=NET)
+    store.before_reading()
     with store.begin() as connection:
         connection.execute(sa.text(f"SET LOCAL statement_timeout = '{PATIENCE}'"))
         found = connection.execute(sa.text(query), {**values, "most": MOST_OF_A_KIND}).mappings().all()

@@ -309,12 +309,13 @@ class Intervals:
             found[:, mine] = self._columns(tables, asked, forecast[mine])
         return np.maximum(found, 0, out=found)
 
-    def _columns(self, tables: dict[str, Table], asked: list[tuple[str, str]], forecast: Array) -> list[Array]:
-        found, bent = [], self.curve.bent(forecast)
-        for level, name in asked:
-            table = tables[level]
-            values = self.curve.units(bent + np.interp(bent, table["centre"], table[name]))
-            found.append(np.where(forecast <= table["zero"][0], 0.0, values) if name == "low" else values)
+    def _columns(self, tables: dict[str, Table], asked: list[tuple[str, str]], forecast: Array) -> Array:
+        bent = self.curve.bent(forecast)
+        added = [np.interp(bent, tables[level]["centre"], tables[level][name]) for level, name in asked]
+        found = self.curve.units(bent + np.array(added))
+        for values, (level, name) in zip(found, asked, strict=True):
+            if name == "low":
+                values[forecast <= tables[level]["zero"][0]] = 0.0
         return found
 
     def to_json(self) -> str:
@@ -341,10 +342,11 @@ class Intervals:
 class FirstIntervals(Intervals):
     """Intervals of bundles without a format: bounds of the residual over :func:`row_scale`; never learnt anew."""
 
-    def _columns(self, tables: dict[str, Table], asked: list[tuple[str, str]], forecast: Array) -> list[Array]:
+    def _columns(self, tables: dict[str, Table], asked: list[tuple[str, str]], forecast: Array) -> Array:
         names = {("80", "top"): "q_90", ("95", "top"): "q_97.5", (MEDIAN, "low"): "q_50"}
         bins, scale = Bins(tables["all"]), row_scale(forecast)
-        return [forecast + bins.at(names.get(one, f"{one[1]}_{one[0]}"), forecast) * scale for one in asked]
+        found = [forecast + bins.at(names.get(one, f"{one[1]}_{one[0]}"), forecast) * scale for one in asked]
+        return np.array(found)
 
     def to_json(self) -> str:
         return json.dumps({str(block): tables["all"] for block, tables in self.blocks.items()})

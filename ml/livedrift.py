@@ -47,6 +47,7 @@ def prediction_drift(store: Store, newest: dt.date, frequency: Frequency) -> Dri
     A ``Drift`` with the one feature ``prediction``; without it, and with a note, where there is too little to compare.
     Raises ServiceDown when the database takes long.
     """
+    store.before_reading()
     one, span = step(frequency), LEVEL[frequency]
     first = newest - one * (span - 1)
     new = _window(store, first, newest, frequency)

@@ -31,6 +31,7 @@ PLANS = ((None, None), (0.9, 0.0), (1.1, 0.3))  # price as a share of the last o
 MOST_EFFECTS = 10_000  # effects of days that are kept
 Array = np.ndarray
 Row = Mapping[str, Any]
+Columnar = dict[str, list[Any]]
 
 log = logging.getLogger("ml.quick")
 
@@ -103,42 +104,62 @@ class Quick:
 
     def _place(self, row: Row) -> int | None:
         number = self._series.get((row["store"], row["product"]))
-        ahead = -(-(row["date"] - self.forecaster.origin).days // self._days)
+        ahead = self._ahead(row["date"])
         if number is None or not 1 <= ahead <= self.horizon:
             return None
         if self._closes and not self._closed.keys().isdisjoint(row):
             return None  # a day that closes changes the days around it
         return number * self.horizon + ahead - 1
 
+    def places_of(self, rows: Columnar) -> Array | None:
+        """As :meth:`places`, for the rows' columns."""
+        if self._closes and not self._closed.keys().isdisjoint(rows):
+            return None
+        ahead = {date: self._ahead(date) for date in set(rows["date"])}
+        numbers = list(map(self._series.get, zip(rows["store"], rows["product"], strict=True)))
+        if None in numbers or not all(1 <= periods <= self.horizon for periods in ahead.values()):
+            return None
+        return np.array(numbers, np.intp) * self.horizon + [ahead[date] - 1 for date in rows["date"]]
+
+    def _ahead(self, date: dt.date) -> int:
+        return -(-(date - self.forecaster.origin).days // self._days)
+
     # -- forecast
 
     def forecast(self, rows: Sequence[Row], at: Array) -> list[dict[str, Any]]:
         """One mapping per row, as a row of :meth:`Forecaster.forecast`; ``at``: from :meth:`places`."""
-        given = [name for name in self._defaults if any(name in row for row in rows)]
-        plan = {name: self._used(name, rows, at, name in given) for name in self._defaults}
-        x = self._featured(rows, at, given, plan)
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = self.forecast_columns({name: [row.get(name) for row in rows] for name in names}, at)
+        named = tuple(columns)
+        return [dict(zip(named, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+    def forecast_columns(self, rows: Columnar, at: Array) -> Columnar:
+        """As :meth:`forecast`, for the rows' columns and into columns; where a row says nothing stands None."""
+        given = [name for name in self._defaults if name in rows]
+        plan = {name: self._used(name, rows.get(name), at) for name in self._defaults}
+        x = self._featured(at, given, plan)
         block, shut = self._block[at], self._shut_of(at, given, plan)
         point = self._predict(x, at, block)
-        columns: dict[str, Any] = {name: _as_list(values) for name, values in plan.items()}
+        columns: Columnar = {name: _as_list(values) for name, values in plan.items()}
         columns["holiday"] = list(map(int, columns["holiday"]))
         columns["prediction"] = np.where(shut, 0.0, point).tolist()
         for level, bounds in self.forecaster.bundle.intervals.bounds(point, block).items():
             low, high = (np.where(shut, 0.0, bound).tolist() for bound in bounds)
             columns |= {f"low_{level}": low, f"high_{level}": high}
-        columns |= self._supported(rows, at, shut, plan)
+        columns |= self._supported(rows["date"], at, shut, plan)
         columns["ahead"], columns["block"] = (at % self.horizon + 1).tolist(), block.tolist()
-        columns |= {key: [row[key] for row in rows] for key in KEY}
-        names = tuple(columns)
-        return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return columns | {key: rows[key] for key in KEY}
 
-    def _used(self, name: str, rows: Sequence[Row], at: Array, given: bool) -> Array:
+    def _used(self, name: str, values: list[Any] | None, at: Array) -> Array:
         """What was given, else what is known."""
         known = self._defaults[name][at]
-        if not given:
+        if values is None:
             return known
-        return np.array([row.get(name, value) for row, value in zip(rows, known, strict=True)], dtype=known.dtype)
+        if None in values:
+            values = [usual if value is None else value for value, usual in zip(values, known, strict=True)]
+        return np.array(values, dtype=known.dtype)
 
-    def _featured(self, rows: Sequence[Row], at: Array, given: Sequence[str], plan: Mapping[str, Array]) -> Array:
+    def _featured(self, at: Array, given: Sequence[str], plan: Mapping[str, Array]) -> Array:
         """Features of the rows: as known beforehand, but for those that follow from what was given."""
         x = self._ready.x[at]
         for name in given:
@@ -213,9 +234,7 @@ class Quick:
 
     # -- support and warnings
 
-    def _supported(
-        self, rows: Sequence[Row], at: Array, shut: Array, plan: Mapping[str, Array]
-    ) -> dict[str, list[Any]]:
+    def _supported(self, dates: Sequence[dt.date], at: Array, shut: Array, plan: Mapping[str, Array]) -> Columnar:
         number, unknown = at // self.horizon, np.full(len(at), np.nan)
         price, promoted = plan.get("price", unknown), plan.get("promotion", unknown) > 0
         own, siblings = self._support.similar(number, promoted, price)
@@ -224,7 +243,7 @@ class Quick:
         flags = {
             "unseen_in_training": self._untrained[number],
             "closed": shut,
-            "off_calendar": self._off_calendar(rows),
+            "off_calendar": self._off_calendar(dates),
             "no_similar_days": (own == 0) & (siblings == 0),
             "siblings_only": (own == 0) & (siblings > 0),
             "price_outside": outside.get("price", False),
@@ -252,10 +271,10 @@ class Quick:
             masks[name] = np.array([text not in known for text in plan[name]])
         return masks
 
-    def _off_calendar(self, rows: Sequence[Row]) -> Array | bool:
+    def _off_calendar(self, dates: Sequence[dt.date]) -> Array | bool:
         if self._days == 1:
             return False
-        return np.array([(row["date"] - self.forecaster.origin).days % self._days > 0 for row in rows])
+        return np.array([(date - self.forecaster.origin).days % self._days > 0 for date in dates])
 
     # -- proof
 

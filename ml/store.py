@@ -24,7 +24,6 @@ import orjson
 import polars as pl
 import psycopg2
 import sqlalchemy as sa
-from psycopg2.extras import execute_values
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
@@ -49,7 +48,6 @@ VERSION_TABLE = "control_room_revision"  # not Alembic's default: Airflow and ML
 MIGRATION_LOCK = 7_270_001
 PROMOTION_LOCK = 7_270_002
 REQUEST_ROWS = 100_000  # no request is answered with more rows, and no chunk of a job has more
-COPY_FROM = 50  # above this many rows COPY beats one INSERT with many values
 STREAMED = 2_000  # rows that are fetched at once where many are handed on
 COPY_BYTES = 1 << 18  # handed over at once; psycopg2's own 8 KB are many calls
 NO_HASH = "0" * 64
@@ -79,7 +77,7 @@ predictions = sa.Table(
     sa.Column("date", sa.Date, nullable=False),
     sa.Column("store", sa.Text, nullable=False),
     sa.Column("product", sa.Text, nullable=False),
-    sa.Column("inputs", JSONB, nullable=False),
+    sa.Column("inputs", sa.JSON, nullable=False),
     sa.Column("prediction", sa.Double, nullable=False),
     sa.Column("low_80", sa.Double),
     sa.Column("high_80", sa.Double),
@@ -93,12 +91,20 @@ predictions = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("request_id", sa.Text, nullable=False),
     sa.Column("similar_days", sa.BigInteger, nullable=False),
-    sa.Column("warnings", JSONB, nullable=False),
+    sa.Column("warnings", ARRAY(sa.Text)),  # null where there are none
     sa.Index("predictions_series", "store", "product", "prediction_id"),
-    sa.Index("predictions_date", "date", "prediction_id"),
     sa.Index("predictions_version", "model_version", "prediction_id"),
-    sa.Index("predictions_source", "source", "prediction_id"),
-    sa.Index("predictions_request", "request_id"),
+    # Jobs make many rows and are found by the next index: theirs lie together.
+    sa.Index("predictions_source", "source", "prediction_id", postgresql_where=sa.text("source <> 'job'")),
+    # Rows lie as they were made: what each part of the table spans is enough, and costs nothing to keep.
+    sa.Index(
+        "predictions_parts",
+        "created_at",
+        "date",
+        "source",
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 32, "autosummarize": True},
+    ),
 )
 actuals = sa.Table(
     "actuals",
@@ -213,11 +219,22 @@ job_workers = sa.Table(
 )
 
 LOGGED = tuple(c.name for c in predictions.columns if c.name != "prediction_id")
-_INSERT_PREDICTIONS = f"INSERT INTO predictions ({', '.join(LOGGED)}) VALUES %s"
-# Parsed and planned once per connection: for one row that is most of what PostgreSQL does.
-_PREPARE_LOGGED = f"PREPARE logged AS {_INSERT_PREDICTIONS}" % f"({', '.join(f'${k + 1}' for k in range(len(LOGGED)))})"
-_EXECUTE_LOGGED = f"EXECUTE logged ({', '.join(['%s'] * len(LOGGED))})"
 _COPY_PREDICTIONS = f"COPY predictions ({', '.join(LOGGED)}) FROM STDIN (FORMAT csv)"
+_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+class LogText(NamedTuple):
+    """Answers as COPY takes them: a line each, fields as :func:`copy_field` writes them, in the order of ``LOGGED``.
+
+    ``keys``: request and moment (ISO 8601) of what was answered together, as it is found again in the log.
+    """
+
+    keys: Sequence[tuple[str, str]]
+    text: bytes
+
+    @property
+    def rows(self) -> int:
+        return self.text.count(b"\n")
 
 
 class Logged(NamedTuple):
@@ -285,6 +302,8 @@ class Store:
                 "options": f"-c timezone=UTC -c search_path={AUDIT_SCHEMA},public",
             },
         )
+        # Called before the log is read: whoever has rows for it puts them in first.
+        self.before_reading: Callable[[], object] = lambda: None
         # SQLAlchemy's own ping costs a round trip at every use; an idle socket tells a lost server for nothing.
         sa.event.listen(self.engine, "checkout", _refuse_lost)
 
@@ -301,19 +320,13 @@ class Store:
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
         """A bare psycopg2 cursor: every statement is one transaction, without the round trips of BEGIN and COMMIT."""
-        with self._session() as (cursor, _):
-            yield cursor
-
-    @contextmanager
-    def _session(self) -> Iterator[tuple[Any, dict[Any, Any]]]:
-        """A cursor, and notes that live as long as its connection to the server."""
         with _translated():
             connection = self.engine.raw_connection()
             driver: Any = connection.driver_connection
             try:
                 driver.autocommit = True
                 with driver.cursor() as cursor:
-                    yield cursor, connection.info
+                    yield cursor
             except (psycopg2.OperationalError, psycopg2.InterfaceError):
                 connection.invalidate()
                 raise
@@ -350,40 +363,40 @@ class Store:
 
     def log_predictions(self, rows: Sequence[Logged]) -> None:
         """Write answers to the log: all or none, durable on return."""
-        if not rows:
-            return
-        values = [_logged_values(row) for row in rows]
-        with self._session() as (cursor, notes):
-            if len(values) > COPY_FROM:
-                frame = pl.DataFrame(values, schema=dict.fromkeys(LOGGED, pl.String), orient="row")
-                cursor.copy_expert(_COPY_PREDICTIONS, _csv(frame))
-                return
-            if "logged" not in notes:
-                cursor.execute(_PREPARE_LOGGED)
-                notes["logged"] = True
-            # Statements that are sent together are one transaction.
-            cursor.execute(b";".join(cursor.mogrify(_EXECUTE_LOGGED, row) for row in values))
+        self.log_text(LOGGED, [log_text(rows).text])
 
-    def log_missing(self, rows: Sequence[Logged]) -> int:
-        """As :meth:`log_predictions`, without the answers of a request at a moment that the log has already.
+    def log_text(self, columns: Sequence[str], texts: Sequence[bytes]) -> int:
+        """As :meth:`log_predictions`, for :class:`LogText` with these columns; how many rows that were.
+
+        Raises
+        ------
+        InputError
+            PostgreSQL does not take these values: it never will.
+        """
+        with self._cursor() as cursor, _values_checked():
+            cursor.copy_expert(_copy_from(columns), io.BytesIO(b"".join(texts)), size=COPY_BYTES)
+            return int(cursor.rowcount)
+
+    def log_missing(self, columns: Sequence[str], batches: Sequence[LogText]) -> int:
+        """As :meth:`log_text`, without what was answered together and is in the log already.
 
         Returns
         -------
         How many rows were written.
         """
+        keys = {(request_id, dt.datetime.fromisoformat(at)) for batch in batches for request_id, at in batch.keys}
+        ids, moments = zip(*keys, strict=True)
         seen = predictions.c.request_id, predictions.c.created_at
-        asked = {row.parts["request_id"] for row in rows}
-        with self.begin() as connection:
-            query = sa.select(*seen).where(seen[0].in_(asked)).distinct()
-            there = {tuple(pair) for pair in connection.execute(query)}
-            new = [row for row in rows if (row.parts["request_id"], row.parts["created_at"]) not in there]
-            if new:
-                cursor = connection.connection.cursor()
-                execute_values(cursor, _INSERT_PREDICTIONS, [_logged_values(row) for row in new], page_size=1000)
-        return len(new)
+        with self.begin() as connection, _values_checked():
+            query = sa.select(*seen).where(seen[0].in_(ids), seen[1].between(min(moments), max(moments))).distinct()
+            there = {(request_id, at.isoformat()) for request_id, at in connection.execute(query)}
+            new = [batch.text for batch in batches if there.isdisjoint(batch.keys)]
+            cursor = connection.connection.cursor()
+            cursor.copy_expert(_copy_from(columns), io.BytesIO(b"".join(new)), size=COPY_BYTES)
+            return int(cursor.rowcount)
 
     def log_frame(self, frame: pl.DataFrame) -> None:
-        """Write many predictions at once with COPY: one column per entry of ``LOGGED``, JSON columns as text."""
+        """Write many predictions at once with COPY: one column per entry of ``LOGGED``, ``inputs`` as JSON text."""
         with self._cursor() as cursor:
             copy_predictions(cursor, frame)
 
@@ -395,6 +408,7 @@ class Store:
         ``cursor`` is the ``next_cursor`` of the page before. It holds the identity of the last row shown, so rows
         that arrive meanwhile neither repeat nor shift a page.
         """
+        self.before_reading()
         where = _history_where(wanted or HistoryFilter())
         if cursor is not None:
             where.append(predictions.c.prediction_id < read_cursor(cursor))
@@ -411,6 +425,7 @@ class Store:
 
         The connection is held until the last row is taken or the iterator is closed.
         """
+        self.before_reading()
         query = _history_query().where(*_history_where(wanted)).order_by(predictions.c.prediction_id.desc())
         with self.begin() as connection:
             streamed = connection.execution_options(stream_results=True, max_row_buffer=STREAMED)
@@ -419,6 +434,7 @@ class Store:
 
     def prediction(self, prediction_id: int) -> HistoryItem:
         """One logged prediction; raises NotFound."""
+        self.before_reading()
         query = _history_query().where(predictions.c.prediction_id == prediction_id)
         with self.begin() as connection:
             row = connection.execute(query).mappings().one_or_none()
@@ -439,7 +455,8 @@ class Store:
             return [_history_item(row) for row in connection.execute(query).mappings()]
 
     def named_by_predictions(self, versions: Sequence[str]) -> frozenset[str]:
-        """Which of these versions have answered something that is in the log; one look into an index each."""
+        """Which of these versions have answered something that is in the log."""
+        self.before_reading()
         if not versions:
             return frozenset()
         asked = sa.func.unnest(sa.cast(list(versions), ARRAY(sa.Text))).table_valued("version").render_derived()
@@ -453,6 +470,7 @@ class Store:
         Of several predictions for one store, product and date the last counts; none that was made for a day whose
         sales were known already or lay beyond the horizon that a backtest judges, none that was only tried out.
         """
+        self.before_reading()
         p, a = predictions.c, actuals.c
         key = ("date", "store", "product")
         made = (
@@ -462,7 +480,7 @@ class Store:
                 p.model_version == version,
                 p.date >= since,
                 p.source != WHAT_IF,
-                *(~p.warnings.contains([w]) for w in ("past_date", "beyond_horizon")),
+                p.warnings.overlap(["past_date", "beyond_horizon"]).is_not(True),
             )
             .order_by(*(p[name] for name in key), p.prediction_id.desc())
             .subquery()
@@ -822,7 +840,38 @@ def copy_predictions(cursor: Any, frame: pl.DataFrame) -> None:
     cursor.copy_expert(_COPY_PREDICTIONS, _csv(frame.select(LOGGED)), size=COPY_BYTES)
 
 
-def _logged_values(row: Logged) -> tuple[Any, ...]:
+def _copy_from(columns: Sequence[str]) -> str:
+    return f"COPY predictions ({', '.join(columns)}) FROM STDIN"
+
+
+@contextmanager
+def _values_checked() -> Iterator[None]:
+    try:
+        yield
+    except psycopg2.DataError as error:
+        raise InputError(f"The log does not take these values: {str(error).splitlines()[0]}") from error
+
+
+def log_text(rows: Sequence[Logged]) -> LogText:
+    """Answers as they are handed to :meth:`Store.log_text`."""
+    values = [_logged_values(row) for row in rows]
+    lines = ("\t".join(map(copy_field, row)) for row in values)
+    keys = dict.fromkeys((row.parts["request_id"], row.parts["created_at"].isoformat()) for row in rows)
+    return LogText(list(keys), "".join(f"{line}\n" for line in lines).encode())
+
+
+def copy_field(value: str | None) -> str:
+    """A value as COPY's text format has it.
+
+    Examples
+    --------
+    >>> copy_field('back\\\\slash')
+    'back\\\\\\\\slash'
+    """
+    return r"\N" if value is None else value.translate(_ESCAPED)
+
+
+def _logged_values(row: Logged) -> tuple[str | None, ...]:
     answer, none = row.parts, (None, None)
     interval, model = answer["interval"], answer["model"]
     return (
@@ -841,8 +890,16 @@ def _logged_values(row: Logged) -> tuple[Any, ...]:
         row.source,
         answer["request_id"],
         str(answer["support"]["similar_days"]),
-        orjson.dumps(answer["warnings"]).decode(),
+        array_text(answer["warnings"]),
     )
+
+
+def array_text(words: Sequence[str]) -> str | None:
+    """Words as PostgreSQL writes an array."""
+    if not words:
+        return None
+    escaped = (word.replace("\\", "\\\\").replace('"', '\\"') for word in words)
+    return "{" + ",".join(f'"{word}"' for word in escaped) + "}"
 
 
 def _history_query() -> sa.Select[Any]:

@@ -206,11 +206,14 @@ class SeriesSupport:
 
     def similar(self, number: Array, promoted: Array, price: Array) -> tuple[Array, Array]:
         """As :meth:`SupportTable.similar`: of the series itself, and of its siblings."""
-        on, relative = promoted.astype(np.intp), price / self.usual[number]
-        asked = {"series": price, "product": price, "store": relative, "own": relative}
-        found = {k: self.table.within(k, self.groups[k][number, on], value) for k, value in asked.items()}
-        elsewhere = found["product"] - found["series"]
-        return found["series"], np.where(elsewhere > 0, elsewhere, found["store"] - found["own"])
+        on = promoted.astype(np.intp)
+        series, product = (self.table.within(k, self.groups[k][number, on], price) for k in ("series", "product"))
+        elsewhere = product - series
+        if (elsewhere > 0).all():  # mostly so, and then the other half need not be looked up
+            return series, elsewhere
+        relative = price / self.usual[number]
+        store, own = (self.table.within(k, self.groups[k][number, on], relative) for k in ("store", "own"))
+        return series, np.where(elsewhere > 0, elsewhere, store - own)
 
     def price_outside(self, number: Array, price: Array) -> Array:
         """Below the lowest or above the highest; what is not known is not outside."""

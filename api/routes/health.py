@@ -66,9 +66,10 @@ def _champion_part(champion: Champion) -> PartHealth:
 
 
 def _log_part(spool: Spool) -> PartHealth:
-    waiting = spool.waiting()
-    detail = f"{waiting} batches of answers wait on the disk for the database" if waiting else ""
-    return PartHealth(name="prediction log", state="degraded" if waiting else "ok", checked_at=_now(), detail=detail)
+    """Answers are on the disk for a moment in any case: only what the database did not take is said."""
+    behind = spool.behind
+    detail = f"{spool.waiting()} batches of answers wait on the disk for the database" if behind else ""
+    return PartHealth(name="prediction log", state="degraded" if behind else "ok", checked_at=_now(), detail=detail)
 
 
 def _status(parts: tuple[PartHealth, ...]) -> Literal["ok", "degraded", "down"]:

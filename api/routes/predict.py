@@ -25,6 +25,7 @@ from ml.errors import InputError
 from ml.records import LEVELS, RowError
 
 router = APIRouter(tags=["predictions"])
+LARGE = 4096  # bytes of a body whose rows are worth a try by columns
 WHY = {"base", "contributions", "sentence", "drivers"}  # beside what an answer has anyway
 Levels = Annotated[
     str, Query(pattern=r"^(80|95)(,(80|95))?$", description="Which intervals to send: `80`, `95` or both.")
@@ -41,12 +42,21 @@ class Wanted:
     levels: tuple[str, ...]
     explain: bool
 
+    @property
+    def plain(self) -> bool:
+        """Whether answers are sent as they are logged."""
+        return not self.explain and self._all_levels
+
+    @property
+    def _all_levels(self) -> bool:
+        return set(self.levels) == {str(level) for level in LEVELS}
+
     async def answers(self, services: Services, rows: list[Input]) -> list[Parts]:
         """In the log with both levels, and as they were asked for."""
         if self.explain:
             refuse_many(len(rows))
         answers = await services.scorer.score(self.loaded, rows, self.source, self.request_id)
-        if set(self.levels) != {str(level) for level in LEVELS}:
+        if not self._all_levels:
             answers = [{**a, "interval": {level: a["interval"][level] for level in self.levels}} for a in answers]
         if not self.explain:
             return answers
@@ -68,7 +78,8 @@ async def predict(
     """One object is answered by one answer; `{"instances": [...]}`, CSV, XLSX and Parquet (at most 5,000 rows) by
     `{"predictions": [...]}` in the order of the rows. A row that cannot be used gets `{"error": {row, field, code,
     message}}` in its place and does not keep the others from their answers; `row` counts from 1, in a file as a person
-    sees it there (the header is row 1). Every answer is in the history before it is sent. With `explain=true` it also
+    sees it there (the header is row 1). Every answer is written down before it is sent; whoever asks for the history
+    afterwards finds it there. With `explain=true` it also
     has `base`, `contributions`, `sentence` and `drivers`, as `/v1/explain` gives them."""
     loaded = await loaded_model(services, model)
     wanted = Wanted(loaded, source, request_id_of(request), tuple(levels.split(",")), explain)
@@ -78,6 +89,10 @@ async def predict(
         return await _many(services, wanted, await asyncio.to_thread(read_file, loaded, body, SUFFIXES[kind]))
     if kind not in ("application/json", "text/json", "application/x-www-form-urlencoded"):
         raise InputError(f"The Content-Type is not one of application/json, {', '.join(SUFFIXES)}.")
+    if len(body) > LARGE and wanted.plain:
+        told = await services.scorer.score_columns(loaded, body, source, wanted.request_id)
+        if told is not None:
+            return Response(told, media_type="application/json")
     unchecked, form = parse(body), Form.of(loaded)
     rows = instances(unchecked)
     if rows is None:

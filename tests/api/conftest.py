@@ -232,7 +232,9 @@ def alone(
 ) -> Iterator[Served]:
     """An API with a champion, whose database and lake nobody else uses: everything is tried on it."""
     folder = tmp_path_factory.mktemp("schema")
-    shutil.copytree(served.services.settings.data_dir / "api", folder / "data" / "api")
+    shutil.copytree(
+        served.services.settings.data_dir / "api", folder / "data" / "api", ignore=shutil.ignore_patterns("spool")
+    )
     shutil.copytree(trained.lake_url, folder / "lake")
     store = Store(url := new_database())
     store.migrate()

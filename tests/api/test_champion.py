@@ -26,7 +26,7 @@ AWAY = "http://127.0.0.1:9"
 def own(trained, served, tmp_path):
     """The trained settings with a data folder of their own, as the API has left it after a good start."""
     served.ready()
-    shutil.copytree(served.services.settings.data_dir / "api", tmp_path / "api")
+    shutil.copytree(served.services.settings.data_dir / "api", tmp_path / "api", ignore=shutil.ignore_patterns("spool"))
     return trained.model_copy(update={"data_dir": tmp_path})
 
 
@@ -125,6 +125,7 @@ def test_without_the_database_answers_wait_on_the_disk_and_reach_the_history_onc
     with serve(apart) as api:
         api.ready()
         assert api.post("/predict", json=row).status_code == 200
+        assert len(api.get("/historical-predictions").json()["items"]) == 1
         with closed(postgres, apart.database_url.rpartition("/")[2]):
             one = api.post("/predict", json=row, headers={"X-Request-ID": "while-away"})
             assert one.status_code == 200

@@ -1,4 +1,4 @@
-"""What was answered is in the log, once, whatever happens to the process that answered."""
+"""What was answered is in the log, once, whatever happens to the process that answered, or to the database."""
 
 import os
 import random
@@ -81,8 +81,44 @@ def test_acknowledged_predictions_survive_a_kill(killable, trained, many):
             thread.join()
     print(f"{ROUNDS} kills, {len(acknowledged)} acknowledged requests, {sum(acknowledged.values())} rows")
     assert len(acknowledged) > 20
-    store = Store(trained.database_url)
+    _, url = killable()
+    wait_ready(url)
+    assert httpx.get(f"{url}/historical-predictions", params={"limit": 1}).status_code == 200
+    assert in_log(trained, acknowledged) == acknowledged
+
+
+def in_log(settings, asked):
+    store = Store(settings.database_url)
     with store.engine.connect() as connection:
         found = Counter(connection.scalars(sa.select(predictions.c.request_id)).all())
     store.close()
-    assert {request_id: found[request_id] for request_id in acknowledged} == acknowledged
+    return {request_id: found[request_id] for request_id in asked}
+
+
+def test_acknowledged_predictions_survive_connections_that_the_database_breaks(killable, trained, many):
+    """Its backends are ended at any moment, in the middle of a COPY too; then the API is killed with what waits."""
+    process, url = killable()
+    wait_ready(url)
+    acknowledged: dict[str, int] = {}
+    sizes = (1, 1, 3, 120)
+    threads = [threading.Thread(target=ask_until_dead, args=(url, many[:size], acknowledged)) for size in sizes]
+    for thread in threads:
+        thread.start()
+    store = Store(trained.database_url)
+    query = sa.text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()")  # fmt: skip
+    broken = 0
+    for turn in range(8 * ROUNDS):
+        time.sleep(random.Random(turn).uniform(0.02, 0.15))
+        with store.engine.connect() as connection:
+            broken += connection.scalar(query)
+    store.close()
+    process.send_signal(signal.SIGKILL)
+    for thread in threads:
+        thread.join()
+    assert broken > 0
+    assert len(acknowledged) > 20
+    _, url = killable()
+    wait_ready(url)
+    assert httpx.get(f"{url}/historical-predictions", params={"limit": 1}).status_code == 200
+    assert in_log(trained, acknowledged) == acknowledged

@@ -76,7 +76,11 @@ def test_after_new_data_and_another_champion_the_old_answer_stands(serve, moved,
 def moved(trained, served, new_database, tmp_path):
     """The trained settings with a lake, a folder and a database of their own."""
     shutil.copytree(trained.lake, tmp_path / "lake")
-    shutil.copytree(served.ready().services.settings.data_dir / "api", tmp_path / "data" / "api")
+    shutil.copytree(
+        served.ready().services.settings.data_dir / "api",
+        tmp_path / "data" / "api",
+        ignore=shutil.ignore_patterns("spool"),
+    )
     url = new_database()
     own, shared = Store(url), Store(trained.database_url)
     own.migrate()

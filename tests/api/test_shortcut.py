@@ -114,7 +114,7 @@ def test_a_log_that_takes_nothing_is_said_by_the_route(served, row, monkeypatch)
     def down(rows):
         raise ServiceDown("prediction log", "nothing takes it")
 
-    monkeypatch.setattr(served.services.scorer, "_log", down)
+    monkeypatch.setattr(served.services.spool, "log", down)
     reply = served.post("/predict", json=row)
     assert reply.status_code == 503
     assert reply.headers["retry-after"]

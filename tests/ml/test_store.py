@@ -88,6 +88,25 @@ def test_head_is_the_newest_revision():
     assert ScriptDirectory(str(folder)).get_current_head() == HEAD
 
 
+def test_what_was_logged_before_the_leaner_log_is_there_after_it(database_url):
+    store = Store(database_url)
+    with store.begin() as connection:
+        module.upgrade(connection, "0007")
+        values = ", ".join(f"('{NOW}', '2026-01-05', 'S01', 'P001', '{{\"price\": 2.5, \"note\": null}}', {n}, 1, 2,"
+            f" 0, 3, 'units/day', '8', NULL, 'r', 'd', 'api', 'old', 28, '{words}')"
+            for n, words in enumerate(("[]", '["past_date"]', '["closed", "said \\"x\\""]')))  # fmt: skip
+        connection.exec_driver_sql(f"INSERT INTO predictions ({', '.join(LOGGED)}) VALUES {values}")
+    store.migrate()
+    items = store.history().items
+    assert [item.prediction for item in items] == [2.0, 1.0, 0.0]
+    assert all(item.inputs == {"price": 2.5, "note": None} and item.support == 28 for item in items)
+    column = module.predictions.c
+    with store.engine.connect() as connection:
+        found = connection.scalars(sa.select(column.warnings).order_by(column.prediction_id)).all()
+    assert found == [None, ["past_date"], ["closed", 'said "x"']]
+    store.close()
+
+
 def test_six_processes_may_migrate_at_once_and_again_is_fast(database_url):
     stores = [Store(database_url) for _ in range(6)]
     errors = []

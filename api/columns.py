@@ -1,0 +1,170 @@
+"""Many usual rows column by column: what costs microseconds per row and value elsewhere is done once per column here.
+
+Reading refuses nothing: where anything is not plain (rows with different keys, a null, a value that would be refused),
+it says so, and the rows are read one by one by :mod:`api.rows`, whose rules are the ones applied here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from api.loading import Loaded
+from api.rows import MAX_ROWS, Form, Refused
+from ml.quick import Columnar
+from ml.records import LEVELS
+from ml.store import LogText, array_text, copy_field
+from ml.support import level
+
+UNITS = ("prediction", *(f"{side}_{share}" for share in LEVELS for side in ("low", "high")))
+
+
+def read_columns(form: Form, body: bytes) -> Columnar | None:
+    """The columns of ``{"instances": [...]}`` under the contract's names; None where the rows must be read singly."""
+    rows = _instances(body)
+    if rows is None or not isinstance(rows[0], dict):
+        return None
+    keys = tuple(rows[0])
+    if not all(type(row) is dict and tuple(row) == keys for row in rows):
+        return None
+    try:
+        named = form.named(keys)
+        values = {key: [row[key] for row in rows] for key in keys}
+        if not _each_key_once(body, len(rows), values):
+            return None
+        return form.completed_columns({named[key]: _column(form, named[key], values[key]) for key in keys}, len(rows))
+    except Refused:
+        return None
+
+
+def _instances(body: bytes) -> list[Any] | None:
+    try:
+        unchecked = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    rows = unchecked.get("instances") if isinstance(unchecked, dict) and len(unchecked) == 1 else None
+    return rows if isinstance(rows, list) and 0 < len(rows) <= MAX_ROWS else None
+
+
+def _each_key_once(body: bytes, count: int, values: Columnar) -> bool:
+    """Whether no key stands twice in an object, of which a parser would keep the last: there is a pair of quotation
+    marks for each key and text, and none more."""
+    texts = sum(1 for column in values.values() for value in column if type(value) is str)
+    return b"\\" not in body and body.count(b'"') == 2 * (1 + count * len(values) + texts)
+
+
+def _column(form: Form, name: str, values: list[Any]) -> list[Any]:
+    """Values as the rules of single rows give them; raises Refused when one of them would be refused."""
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        read = {value: form.value(name, value) for value in set(values)}
+        return list(map(read.__getitem__, values))
+    if not kinds <= {int, float}:
+        raise Refused(name, "not_plain", "")
+    if name == "holiday":
+        return [form.value(name, value) for value in values]
+    for value in (min(values), max(values)):  # the other rules for numbers are ranges
+        form.value(name, value)
+    return list(map(float, values))
+
+
+@dataclass(frozen=True)
+class Told:
+    """Forecast columns as what is logged and what is sent: for each row what :func:`api.scoring.answer` has."""
+
+    loaded: Loaded
+    found: Columnar
+    request_id: str
+    created_at: dt.datetime
+
+    @cached_property
+    def _numbers(self) -> dict[str, list[str]]:
+        """Each number as JSON has it, None as null."""
+        forecaster = self.loaded.forecaster
+        inputs = (name for name in forecaster.inputs if name not in forecaster.columns.text)
+        names = (*UNITS, "similar_days", "similar_sibling_days", *inputs)
+        return {name: orjson.dumps(self.found[name]).decode()[1:-1].split(",") for name in names}
+
+    def logged(self, source: str) -> LogText:
+        """As :func:`ml.store.log_text` has it."""
+        model, at = self.loaded.named, self.created_at.isoformat()
+        constant = (
+            self.loaded.forecaster.unit,
+            model["version"],
+            model["alias"],
+            model["run_id"],
+            self.loaded.data_version,
+            source,
+            self.request_id,
+        )
+        columns = [
+            _each(self.found["date"], str),
+            *(_each(self.found[name], copy_field) for name in ("store", "product")),
+            list(map(copy_field, self._inputs)),
+            *(self._numbers[name] for name in (*UNITS, "similar_days")),
+            [copy_field(array_text(words)) for words in self.found["warnings"]],
+        ]
+        fixed = "\t".join(map(copy_field, constant)).replace("%", "%%")
+        form = f"{at}\t" + "%s\t" * (len(columns) - 2) + f"{fixed}\t%s\t%s\n"
+        return LogText([(self.request_id, at)], "".join([form % row for row in zip(*columns, strict=True)]).encode())
+
+    def sent(self) -> bytes:
+        """As :func:`api.scoring.written` has them."""
+        interval = ",".join(f'"{share}":[%s,%s]' for share in LEVELS)
+        support = '"similar_days":%s,"level":%s,"similar_sibling_days":%s,"outside":%s'
+        fixed = {
+            "model": self.loaded.named,
+            "data_version": self.loaded.data_version,
+            "request_id": self.request_id,
+            "created_at": self.created_at,
+        }
+        form = (
+            f'{{"date":%s,"store":%s,"product":%s,"prediction":%s,"unit":{_constant(self.loaded.forecaster.unit)},'
+            f'"interval":{{{interval}}},"support":{{{support}}},"inputs":%s,{_constant(fixed)[1:-1]},"warnings":%s}}'
+        )
+        columns = [
+            *(_each(self.found[name], _json) for name in ("date", "store", "product")),
+            *(self._numbers[name] for name in UNITS),
+            *self._support(),
+            self._inputs,
+            [_json(words) for words in self.found["warnings"]],
+        ]
+        rows = ",".join([form % row for row in zip(*columns, strict=True)])
+        return f'{{"predictions":[{rows}]}}'.encode()
+
+    def _support(self) -> list[list[str]]:
+        similar, siblings = self.found["similar_days"], self.found["similar_sibling_days"]
+        levels = {pair: _json(level(*pair)) for pair in set(zip(similar, siblings, strict=True))}
+        return [
+            self._numbers["similar_days"],
+            [levels[pair] for pair in zip(similar, siblings, strict=True)],
+            self._numbers["similar_sibling_days"],
+            [_json(words) for words in self.found["outside"]],
+        ]
+
+    @cached_property
+    def _inputs(self) -> list[str]:
+        names, texts = self.loaded.forecaster.inputs, self.loaded.forecaster.columns.text
+        form = "{" + ",".join(f"{_constant(name)}:%s" for name in names) + "}"
+        columns = [_each(self.found[name], _json) if name in texts else self._numbers[name] for name in names]
+        return [form % row for row in zip(*columns, strict=True)] if names else ["{}"] * len(self.found["date"])
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
+
+
+def _constant(value: Any) -> str:
+    """JSON within a form."""
+    return _json(value).replace("%", "%%")
+
+
+def _each(values: Sequence[Any], written: Callable[[Any], str]) -> list[str]:
+    """Each value written; of equal ones the first."""
+    found = {value: written(value) for value in set(values)}
+    return [found[value] for value in values]

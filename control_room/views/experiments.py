@@ -202,7 +202,7 @@ def _reject(case: Case) -> None:
         st.markdown(f":material/block: {said}")
         return
     label = gettext("Reject v{version}").format(version=parts.plain(case.version))
-    with st.popover(label, icon=":material/block:"):
+    with parts.popover(label, "reject-box", icon=":material/block:"):
         actor, reason = _who_and_why("reject")
         if st.button(label, key="reject", disabled=not (actor and reason)):
             told = gettext("v{version} is rejected; the champion stays.")

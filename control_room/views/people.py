@@ -109,7 +109,7 @@ def _shown_once(made: NewAccount) -> None:
 
 
 def _change(found: tuple[Account, ...]) -> None:
-    with st.popover(gettext("Change an account"), icon=":material/manage_accounts:"):
+    with parts.popover(gettext("Change an account"), "account-box", icon=":material/manage_accounts:"):
         named = {item.account_id: item for item in found}
         account_id = st.selectbox(
             gettext("Account"), list(named), format_func=lambda code: named[code].name, key="account"

@@ -245,7 +245,7 @@ def _tiles(drawn: list[tuple[str, str]]) -> None:
         session.forget()
         st.rerun()
     parts.section(gettext("Services"))
-    with st.grid(min_column_width=135):
+    with st.grid(min_column_width=165):
         for part in found:
             _tile(part)
     parts.source(seen, "GET /health")

@@ -1,4 +1,4 @@
-"""A manager: compares the challenger with the champion, promotes it with a reason, and takes it back."""
+"""A manager: compares the challenger with the champion, takes the memo, promotes with a reason, and takes it back."""
 
 
 def test_a_challenger_is_promoted_and_rolled_back(visitor):
@@ -10,6 +10,10 @@ def test_a_challenger_is_promoted_and_rolled_back(visitor):
     visitor.go("experiments", version=challenger)
     visitor.see("Gates")
     visitor.see("Side by side")
+    memo, paper = visitor.download("memo-html").decode(), visitor.download("memo-pdf")
+    assert f"v{challenger}" in memo
+    assert "<svg" in memo
+    assert paper.startswith(b"%PDF-")
 
     visitor.click(f"Promote v{challenger}")
     visitor.fill("Your name", "Marta")

@@ -18,7 +18,6 @@ KEPT = 512
 # After a time-out a service is not asked again for this long, so that one page does not wait once per question.
 REST_SECONDS = 8.0
 HEALTH = "health"  # the question that every page asks first, and that a service answers at once or not at all
-WELL_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class LastGood:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seen: OrderedDict[Hashable, tuple[float, Seen[Any]]] = OrderedDict()
-        # A service, or one topic of it, that did not answer in time.
-        self._resting: dict[str | tuple[str, Hashable], tuple[float, ServiceDown]] = {}
+        # Services that did not answer in time: to the question for their health (True), or to any other (False).
+        self._resting: dict[tuple[str, bool], tuple[float, ServiceDown]] = {}
 
     def ask(
         self, service: str, question: Hashable, call: Callable[[], T], seconds: float = 5.0, whose: str = ""
@@ -50,7 +49,7 @@ class LastGood:
         key = (service, question, whose)
         with self._lock:
             known = self._seen.get(key)
-            resting = self._resting.get(service) or self._resting.get((service, _topic(question)))
+            resting = self._resting.get((service, _topic(question) == HEALTH))
         if known and time.monotonic() - known[0] < seconds:
             return known[1]
         if resting and time.monotonic() - resting[0] < REST_SECONDS:
@@ -65,7 +64,7 @@ class LastGood:
     def forget(self, service: str | None = None, *topics: str) -> None:
         """Ask anew: everything, one service, or its questions about the given topics. Last values stay known."""
         with self._lock:
-            self._resting = {key: rest for key, rest in self._resting.items() if service not in (None, _name(key))}
+            self._resting = {key: rest for key, rest in self._resting.items() if service not in (None, key[0])}
             for key, (_at, seen) in self._seen.items():
                 if _about(key, service, topics):
                     self._seen[key] = (float("-inf"), seen)
@@ -77,28 +76,16 @@ class LastGood:
             while len(self._seen) > KEPT:
                 self._seen.popitem(last=False)
 
-    def _failed(self, service: str, key: Hashable, problem: ControlRoomError) -> Seen[Any]:
+    def _failed(self, service: str, key: tuple[str, Hashable, str], problem: ControlRoomError) -> Seen[Any]:
         with self._lock:
             if isinstance(problem, ServiceDown) and problem.service == service:
-                self._resting[self._silent(service, key)] = (time.monotonic(), problem)
+                # One slow question, behind which another service may be away, does not make the whole service be away.
+                for health in (True, False) if _topic(key[1]) == HEALTH else (False,):
+                    self._resting[service, health] = (time.monotonic(), problem)
             if problem.status < 500:
                 # An answer, not an outage: "there is none" must not be covered by what there once was.
                 self._seen.pop(key, None)
             return _fallen_back(self._seen.get(key), problem)
-
-    def _silent(self, service: str, key: Any) -> str | tuple[str, Hashable]:
-        """What is left alone for a while: a topic, if the service was well just now, else all of the service.
-
-        One slow question, behind which another service may be away, does not make the whole service be away.
-        """
-        asked_at, health = self._seen.get((service, HEALTH, key[2]), (float("-inf"), Seen(None)))
-        topic = _topic(key[1])
-        well = health.value is not None and time.monotonic() - asked_at < WELL_SECONDS
-        return (service, topic) if well and topic != HEALTH else service
-
-
-def _name(resting: str | tuple[str, Hashable]) -> str:
-    return resting if isinstance(resting, str) else resting[0]
 
 
 def _topic(question: Hashable) -> Hashable:

@@ -12,7 +12,7 @@ def test_a_challenger_is_promoted_and_rolled_back(visitor):
     visitor.see("Side by side")
     memo, paper = visitor.download("memo-html").decode(), visitor.download("memo-pdf")
     assert f"v{challenger}" in memo
-    assert "<svg" in memo
+    assert "data:image/svg+xml" in memo
     assert paper.startswith(b"%PDF-")
 
     visitor.click(f"Promote v{challenger}")

@@ -3,7 +3,7 @@
 ``python -m bench.jobs [--rows 1000000] [--json out.json]``. Both read the same CSV, make the same features, predict
 with the same trees, write into the same real PostgreSQL and leave a result file. The plain script validates nothing,
 has no intervals, no support and no warnings, and cannot go on after a kill. It is measured twice: with a narrow table
-without an index, as one would write it by hand, and with the product's own log as its table (19 columns and 6 indexes
+without an index, as one would write it by hand, and with the product's own log as its table (19 columns and 5 indexes
 to write). Each part runs in a process of its own, by turns; medians are shown.
 """
 

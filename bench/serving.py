@@ -15,6 +15,7 @@ import json
 import os
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -47,14 +48,19 @@ ONE_ROW, MANY = 400, 1000  # different bodies of one row, and rows of the large 
 LARGE_BODIES = 4
 OURS, MLFLOW, EMPTY = "/predict", "mlflow models serve", "empty FastAPI POST"
 Start = tuple[list[str], Mapping[str, str], Callable[[], bool], dict[str, Any]]
+SIZED = (
+    "import json, sys; from ml import jobs, tuning; "
+    "tuning.KNOWN_GOOD.update(json.loads(sys.argv[1])); sys.exit(jobs.main(sys.argv[2:]))"
+)
 
 
 class ServingWorld(World):
     """The product with a demo champion, and its peers as processes of their own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trees: int | None = None, depth: int | None = None) -> None:
         super().__init__(folder)
         self.peer_port, self.empty_port = free_ports(2)
+        self.size = {name: value for name, value in (("rounds", trees), ("max_depth", depth)) if value}
 
     def _api(self) -> Start:
         command, env, ready, how = super()._api()
@@ -91,11 +97,22 @@ class ServingWorld(World):
         chain.select("date", "store", "product", "sales", "price", "promotion").write_csv(path)
         self.start("api")
         self._ran("etl", {"source": str(path), "only_this": True})
-        self._ran("retrain", {"policy": "auto"})
+        self._ran("retrain", {"policy": "auto"} | ({"trials": 0} if self.size else {}))
         wait_for(probes.answers(f"http://127.0.0.1:{self.api_port}/readyz"), "the API has a champion", 60)
         champion = self.registry.alias("champion")
         assert champion is not None, "no champion was made"
         return Forecaster(load_bundle(self.registry.download(champion.version, self.folder / "bundle")))
+
+    def job(self, pipeline: str, run_id: str, conf: dict[str, Any], step: str | None = None) -> subprocess.Popen[str]:
+        """As any job, with the recipe's usual trees made as many and as deep as was asked for."""
+        if not self.size:
+            return super().job(pipeline, run_id, conf, step)
+        command = [sys.executable, "-c", SIZED, json.dumps(self.size), pipeline]
+        command += ["--run-id", run_id, "--conf", json.dumps(conf)]
+        return subprocess.Popen(
+            command, env=self.environment(), cwd=ROOT, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
 
     def _ran(self, pipeline: str, conf: dict[str, Any]) -> None:
         process = self.job(pipeline, f"serving-{pipeline}", conf)
@@ -297,9 +314,9 @@ def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def measure(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
+def measure(folder: Path, rounds: int, seconds: float, trees: int | None, depth: int | None) -> dict[str, Any]:
     """The whole benchmark in one folder."""
-    world = ServingWorld(folder)
+    world = ServingWorld(folder, trees, depth)
     with world.open():
         try:
             found = world.train()
@@ -337,9 +354,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each case in each round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--trees", type=int, help="boosting rounds of the model (default: the recipe's own)")
+    parser.add_argument("--depth", type=int, help="depth of its trees (default: the recipe's own)")
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="control-room-serving-") as folder:
-        found = measure(Path(folder), asked.rounds, asked.seconds)
+        found = measure(Path(folder), asked.rounds, asked.seconds, asked.trees, asked.depth)
     print(f"{'':22}{'rows':>6}{'conns':>6}{'req/s':>9}{'rows/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'cpu ms':>9}")
     for row in found["rows"]:
         figures = f"{row['requests_per_second']:>9,.0f}{row['rows_per_second']:>10,.0f}"

@@ -7,6 +7,7 @@ took the last ones: those that it turns out to have are left out. Before the log
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import threading
 import time
@@ -19,6 +20,7 @@ import orjson
 
 from api.journal import Segment
 from ml.errors import InputError, ServiceDown
+from ml.records import Answer
 from ml.store import LOGGED, Logged, LogText, Store, log_text
 
 GATHER_SECONDS = 0.05  # what is answered meanwhile goes into the log at once
@@ -48,7 +50,8 @@ class Spool:
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
 
     def start(self) -> None:
-        self._find()
+        with suppress(ServiceDown):  # it is looked for again
+            self._find()
         with suppress(OSError), self._writing:  # what the disk does not take is said when there is an answer for it
             self._open = self._made(SEGMENT_BYTES)
             self._made(SEGMENT_BYTES)
@@ -178,6 +181,17 @@ class Spool:
                 with self._writing:
                     self._segments.append(segment)
 
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """Put into the log what versions before this one kept, a file of JSON lines for each request."""
+        for path in sorted(self.folder.glob("*.jsonl")):
+            with path.open("rb") as file, suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                count = self.store.log_missing(LOGGED, [log_text([_logged(line) for line in file.read().splitlines()])])
+                path.unlink(missing_ok=True)
+                log.warning("%d answers of an earlier version's spool are in the log now", count)
+
     def _drain(self) -> int:
         rows = 0
         for segment in list(self._segments):
@@ -244,6 +258,11 @@ class Spool:
             except Exception:
                 log.exception("what waits on the disk cannot be put into the log")
                 self._stop.wait(AWAY_SECONDS)
+
+
+def _logged(line: bytes) -> Logged:
+    found = orjson.loads(line)
+    return Logged(Answer.model_validate_json(orjson.dumps(found["answer"])), found["source"])
 
 
 def _batch(record: bytes) -> LogText:

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 
+import orjson
 import pytest
 import sqlalchemy as sa
 
@@ -305,3 +306,18 @@ def test_every_acknowledged_row_outlives_kill_9(store, tmp_path):
     assert len(acknowledged) >= 25
     assert all(found.count(name) == 3 for name in acknowledged)
     assert len(found) in (3 * len(acknowledged), 3 * len(acknowledged) + 3)  # one more may have been on its way
+
+
+def test_what_an_earlier_version_kept_goes_into_the_log_once(store, tmp_path):
+    for number, rows in enumerate((logged("a", 2), logged("b"))):
+        lines = (orjson.dumps({"source": row.source, "answer": row.answer.model_dump()}) for row in rows)
+        (tmp_path / f"{number:020d}-x.jsonl").write_bytes(b"\n".join(lines))
+    again = (tmp_path / f"{0:020d}-x.jsonl").read_bytes()
+    with pytest.raises(ServiceDown):
+        drained(Away(), tmp_path)
+    assert len(list(tmp_path.glob("*.jsonl"))) == 2
+    drained(store, tmp_path)
+    (tmp_path / f"{0:020d}-x.jsonl").write_bytes(again)  # as if it had been killed before it removed the file
+    drained(store, tmp_path)
+    assert not list(tmp_path.glob("*.jsonl"))
+    assert [item.request_id for item in store.history().items] == ["b", "a", "a"]

@@ -153,6 +153,7 @@ def test_2_an_idempotency_key_is_answered_again_and_done_anew_after_a_day(api, s
         ids.append(reply.json()["request_id"])
     assert ids[0] == ids[1] == ids[2]
     assert ids[3] == ids[4] != ids[0]
+    wait_for(lambda: {ids[0], ids[3]} <= set(logged(settings)))
     assert logged(settings)[ids[0]] == logged(settings)[ids[3]] == 1
 
 

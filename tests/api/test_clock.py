@@ -58,7 +58,7 @@ class Clock:
 @pytest.fixture(scope="module")
 def settings(trained, served, new_database, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clock")
-    shutil.copytree(served.services.settings.data_dir / "api", folder / "api")
+    shutil.copytree(served.services.settings.data_dir / "api", folder / "api", ignore=shutil.ignore_patterns("spool"))
     shutil.copytree(trained.lake_url, folder / "lake")
     store = Store(url := new_database())
     store.migrate()

@@ -71,7 +71,7 @@ def server():
 @pytest.fixture
 def settings(trained, served, server, tmp_path):
     """The champion on this disk and a database of its own; nothing else is there."""
-    shutil.copytree(served.services.settings.data_dir / "api", tmp_path / "api")
+    shutil.copytree(served.services.settings.data_dir / "api", tmp_path / "api", ignore=shutil.ignore_patterns("spool"))
     url = server.postgres.url("app")
     store = Store(url)
     store.migrate()

@@ -142,6 +142,7 @@ def test_what_a_version_has_learned_from_is_shown_and_not_judged(forgetful, row)
 
 def test_rows_whose_data_is_gone_are_counted(served, row):
     answer = served.post("/predict", params={"source": "gone"}, json=row).json()
+    assert newest(served)["request_id"] == answer["request_id"]  # it is in the database now
     with served.services.store.begin() as connection:
         connection.exec_driver_sql(
             "UPDATE predictions SET data_version = 'no-such' WHERE request_id = %s", (answer["request_id"],)

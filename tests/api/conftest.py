@@ -244,3 +244,17 @@ def alone(
     changed = {"data_dir": folder / "data", "lake": str(folder / "lake"), "database_url": url}
     with serving(trained.model_copy(update=changed)) as api:
         yield api.ready()
+
+
+@pytest.fixture
+def forgetful(served):
+    """Before and afterwards nobody knows what sold on days to come."""
+
+    def forget():
+        until = served.get("/v1/catalog").json()["date_to"]
+        with served.services.store.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM actuals WHERE date > %s", (until,))
+
+    forget()
+    yield served
+    forget()

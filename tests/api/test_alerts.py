@@ -22,7 +22,8 @@ def test_without_data_it_says_so(bare):
     assert (reply.status_code, reply.json()["code"]) == (409, "no_data")
 
 
-def test_a_week_that_sold_far_beyond_its_interval_comes_first(served, row):
+def test_a_week_that_sold_far_beyond_its_interval_comes_first(forgetful, row):
+    served = forgetful
     store, newest = served.services.store, dt.date.fromisoformat(served.get("/v1/catalog").json()["date_to"])
     days = [newest + dt.timedelta(days=k) for k in range(1, 8)]
     rows = [{**row, "date": str(day)} for day in days]
@@ -30,16 +31,12 @@ def test_a_week_that_sold_far_beyond_its_interval_comes_first(served, row):
     units = [10 * one["prediction"] + 1_000 for one in said]
     sold = [(day, row["store"], row["product"], value) for day, value in zip(days, units, strict=True)]
     store.upsert_actuals(pl.DataFrame(sold, ["date", "store", "product", "sales"], orient="row"), "alerts")
-    try:
-        found = asked(served, limit=5)
-    finally:
-        with store.begin() as connection:
-            connection.exec_driver_sql("DELETE FROM actuals WHERE data_version = 'alerts'")
-    assert (found.items[0].kind, found.items[0].store, found.items[0].product) == (
-        "outside_band", row["store"], row["product"]
-    )  # fmt: skip
+    found = asked(served, limit=5)
+    first = found.items[0]  # other tests' predictions of the days before may make a run of it, of more units yet
+    assert (first.store, first.product) == (row["store"], row["product"])
+    beyond = next(item for item in found.items if item.kind == "outside_band")
     missed = sum(units) - sum(one["prediction"] for one in said)
-    assert found.items[0].units == pytest.approx(missed)
+    assert (beyond.store, beyond.product, beyond.units) == (row["store"], row["product"], pytest.approx(missed))
     assert len(found.items) <= 5 <= sum(found.counts.values()) + 5
     assert found.unknown == ()
 

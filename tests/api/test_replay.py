@@ -106,7 +106,8 @@ def retold(api, **query):
     return Retellings.model_validate(reply.json())
 
 
-def test_another_version_answers_what_was_asked_then(served, many):
+def test_another_version_answers_what_was_asked_then(forgetful, many):
+    served = forgetful
     served.post("/predict", params={"source": "retold"}, json={"instances": many[:40]})
     said = served.post("/predict", params={"model": "2", "source": "beside"}, json={"instances": many[:40]}).json()
     found = retold(served, model="2", source="retold", limit=30)
@@ -114,14 +115,6 @@ def test_another_version_answers_what_was_asked_then(served, many):
     assert {(item.version, item.learned) for item in found.items} == {("1", False)}
     assert (found.gone, found.judged, found.wape_now) == (0, 0, None)
     assert not served.get("/historical-predictions", params={"source": "retold", "version": "2"}).json()["items"]
-
-
-@pytest.fixture
-def forgetful(served):
-    """Afterwards nobody knows what sold on days to come."""
-    yield served
-    with served.services.store.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM actuals WHERE data_version = 'api'")
 
 
 def test_what_a_version_has_learned_from_is_shown_and_not_judged(forgetful, row):

@@ -138,6 +138,8 @@ class S3Blobs:
             raise ServiceDown("object store", str(error)) from error
         except BotoCoreError as error:
             raise ServiceDown("object store", str(error)) from error
+        except RecursionError as error:  # botocore asks a bucket that redirects where it is, for ever
+            raise ServiceDown("object store", "it redirects, as a proxy's sign-in page does") from error
 
     def put(self, key: str, data: bytes) -> None:
         if "ETag" not in self._call("put_object", Key=self._key(key), Body=data):

@@ -130,7 +130,7 @@ def test_the_deviation_is_that_of_the_whole_covariance_matrix():
         "horizon": np.ones((60, 60), bool),
     }
     over = {"series": same["store"] & same["product"], **same, "all": np.ones((60, 60), bool)}
-    deviation = sums._deviation(rows)
+    deviation = sums.deviation(rows)
     shares = sum(value * (over[kind.split("/")[0]] & span[kind.split("/")[1]]) for kind, value in sums.variance.items())
     wanted = float(np.sqrt(deviation @ shares @ deviation))
     table = {**sums.kinds["all/horizon"], "high_95": [1.0], "low_95": [-1.0], "centre": [1.0]}

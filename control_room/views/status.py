@@ -242,7 +242,6 @@ def _tiles(drawn: list[tuple[str, str]]) -> None:
     """When a part has come or gone, all that the page says is said anew."""
     seen, found = banner.parts()
     if [(part.name, part.state) for part in found] != drawn:
-        session.forget()
         st.rerun()
     parts.section(gettext("Services"))
     with st.grid(min_column_width=165):

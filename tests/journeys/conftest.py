@@ -44,7 +44,7 @@ class Visitor:
     def settle(self) -> None:
         """Until the page has been drawn and its script rests."""
         self.page.locator("[data-testid=stMain] .stMarkdown").first.wait_for()
-        self.page.wait_for_function(RESTS)
+        self.page.wait_for_function(RESTS, timeout=90_000)  # a page may wait for each service that hangs
 
     def see(self, text: str, seconds: float = 30) -> Any:
         """Something that says so (a regular expression), waited for."""

@@ -27,6 +27,7 @@ import requests
 import sqlalchemy as sa
 
 from bench.start import running_product
+from control_room import Home
 from deploy import probes
 from deploy.databases import open_databases
 from deploy.keys import load_keys
@@ -34,14 +35,12 @@ from deploy.ports import free_ports
 from deploy.services import Installation
 from ml.settings import Settings, load_settings, variable
 
-HOME = Path(__file__).resolve().parents[1] / "control_room" / "Home.py"
-PAGES = (
-    "", "upload", "data_health", "predict", "whatif", "history", "accuracy", "experiments", "retrain", "pipelines",
-    "access",
-)  # fmt: skip
+HOME = Path(Home.__file__)
+PAGES = ("", *(name for pages in Home.PAGES.values() for name, *_ in pages))  # the status page has no name
 KINDS = ("first", "rerun", "asked anew", "first visit", "reload")
 SEED_ROWS = 500
 DAYS = 400  # the log reaches so far back, most of it over days whose sales are known
+# Said by a page that has been drawn, and whose script rests.
 RESTS = """() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
     && document.querySelector('[data-testid=stMain] .stMarkdown')
     && !document.querySelector('[data-stale=true], [data-testid=stSkeleton]')"""

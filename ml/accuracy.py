@@ -35,12 +35,7 @@ _KEYS: dict[By, str] = {
     "WHEN p.inputs ->> 'promotion' IS NULL THEN 'unknown' ELSE 'no' END",
 }
 _SQL = """
-WITH last AS (
-  SELECT max(p.prediction_id) AS prediction_id
-  FROM predictions p
-  WHERE {where}
-  GROUP BY p.date, p.store, p.product{ahead}
-), overridden AS (
+WITH {last}, overridden AS (
   SELECT DISTINCT ON (store, product, date) store, product, date, units
   FROM overrides o
   WHERE o.made_at::date <= o.date
@@ -74,12 +69,7 @@ LIMIT :most
 """
 
 _WEEKS = """
-WITH last AS (
-  SELECT max(p.prediction_id) AS prediction_id
-  FROM predictions p
-  WHERE {where}
-  GROUP BY p.date, p.store, p.product, p.model_version
-)
+WITH {last}
 SELECT p.model_version AS version, date_trunc('week', p.date)::date AS week, count(*) AS rows,
   sum(a.sales) AS sold, sum(abs(p.prediction - a.sales)) AS error
 FROM last
@@ -106,9 +96,8 @@ def accuracy(store: Store, by: By, wanted: Judged) -> Accuracy:
     """Accuracy per key and over everything; raises ServiceDown when the database is away."""
     where, values = judged_where(wanted)
     ahead = f", {_AHEAD}" if by == "horizon" else ""
-    statement = sa.text(_SQL.format(where=where, key=_KEYS[by], ahead=ahead, weeks=_AHEAD))
-    store.before_reading()
-    with store.begin() as connection:
+    statement = sa.text(_SQL.format(last=last_predictions(where, ahead), key=_KEYS[by], weeks=_AHEAD))
+    with store.reading_log() as connection:
         connection.execute(sa.text(f"SET LOCAL work_mem = '{WORK_MEMORY}'"))
         found = connection.execute(statement, {**values, "most": MOST_KEYS + 1}).mappings().all()
     total = next((_row(row) for row in found if row["whole"] and row["rows"]), None)
@@ -120,12 +109,23 @@ def weeks(store: Store, wanted: Judged) -> tuple[VersionWeek, ...]:
     """Accuracy of each version per week, oldest first: a version is judged by its own last answer for a day, also
     after another one became champion."""
     where, values = judged_where(wanted)
-    store.before_reading()
-    with store.begin() as connection:
+    statement = sa.text(_WEEKS.format(last=last_predictions(where, ", p.model_version")))
+    with store.reading_log() as connection:
         connection.execute(sa.text(f"SET LOCAL work_mem = '{WORK_MEMORY}'"))
-        found = connection.execute(sa.text(_WEEKS.format(where=where)), {**values, "most": MOST_KEYS}).mappings().all()
+        found = connection.execute(statement, {**values, "most": MOST_KEYS}).mappings().all()
     return tuple(
         VersionWeek(**row, wape=row["error"] / row["sold"] if row["sold"] > 0 else None) for row in reversed(found)
+    )
+
+
+def last_predictions(where: str, more: str = "") -> str:
+    """SQL of ``last``: of several predictions for one store, product and date the last counts.
+
+    ``more`` follows the keys: further ones, or a limit.
+    """
+    return (
+        f"last AS (SELECT max(p.prediction_id) AS prediction_id FROM predictions p WHERE {where}"
+        f" GROUP BY p.date, p.store, p.product{more})"
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sa
 
-from ml.accuracy import Judged, judged_where
+from ml.accuracy import Judged, judged_where, last_predictions
 from ml.cleaning import step
 from ml.records import Alert, Frequency, SeriesInfo
 from ml.store import Store
@@ -28,12 +28,7 @@ SILENT = (3, 14)  # periods without a known sale; after more it is taken for giv
 MOST_OF_A_KIND = 200
 PATIENCE = "4s"  # of the database; Home goes on without this
 _LIVE = """
-WITH last AS (
-  SELECT max(p.prediction_id) AS prediction_id
-  FROM predictions p
-  WHERE {where}
-  GROUP BY p.date, p.store, p.product
-), judged AS (
+WITH {last}, judged AS (
   SELECT p.store, p.product, p.date, a.sales, p.prediction - a.sales AS error,
     coalesce(a.sales NOT BETWEEN p.low_95 AND p.high_95, false) AS outside,
     row_number() OVER (PARTITION BY p.store, p.product ORDER BY p.date DESC) AS back
@@ -60,9 +55,8 @@ def live(store: Store, newest: dt.date, frequency: Frequency) -> list[Alert]:
     Judged by the last prediction for each day, as the accuracy is; raises ServiceDown when the database takes long.
     """
     where, values = judged_where(Judged(from_date=newest - step(frequency) * BACK[frequency]))
-    query = _LIVE.format(where=where, lately=LATELY, outside=OUTSIDE, run=RUN, net=NET)
-    store.before_reading()
-    with store.begin() as connection:
+    query = _LIVE.format(last=last_predictions(where), lately=LATELY, outside=OUTSIDE, run=RUN, net=NET)
+    with store.reading_log() as connection:
         connection.execute(sa.text(f"SET LOCAL statement_timeout = '{PATIENCE}'"))
         found = connection.execute(sa.text(query), {**values, "most": MOST_OF_A_KIND}).mappings().all()
     return [_of_row(row) for row in found]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import polars as pl
 import sqlalchemy as sa
 
-from ml.accuracy import Judged, judged_where
+from ml.accuracy import Judged, judged_where, last_predictions
 from ml.cleaning import step
 from ml.drift import LEAST, LEAST_ROWS, LEVEL, RECENT, YEAR, compared
 from ml.records import Drift, Frequency
@@ -22,13 +22,7 @@ from ml.store import Store
 MOST_ROWS = 100_000  # of a window; more would tell nothing more
 PATIENCE = "5s"
 _SQL = """
-WITH last AS (
-  SELECT max(p.prediction_id) AS prediction_id
-  FROM predictions p
-  WHERE {where}
-  GROUP BY p.date, p.store, p.product
-  LIMIT :most
-), level AS (
+WITH {last}, level AS (
   SELECT store, product, avg(sales) AS level
   FROM actuals WHERE date BETWEEN :level_from AND :level_to
   GROUP BY store, product
@@ -47,7 +41,6 @@ def prediction_drift(store: Store, newest: dt.date, frequency: Frequency) -> Dri
     A ``Drift`` with the one feature ``prediction``; without it, and with a note, where there is too little to compare.
     Raises ServiceDown when the database takes long.
     """
-    store.before_reading()
     one, span = step(frequency), LEVEL[frequency]
     first = newest - one * (span - 1)
     new = _window(store, first, newest, frequency)
@@ -79,9 +72,10 @@ def _window(store: Store, first: dt.date, last: dt.date, frequency: Frequency) -
     one, span = step(frequency), LEVEL[frequency]
     where, values = judged_where(Judged(from_date=first, to_date=last))
     level: dict[str, Any] = {"level_from": first - one * 2 * span, "level_to": first - one * (span + 1)}
-    with store.begin() as connection:
+    query = sa.text(_SQL.format(last=last_predictions(where, " LIMIT :most")))
+    with store.reading_log() as connection:
         connection.execute(sa.text(f"SET LOCAL statement_timeout = '{PATIENCE}'"))
-        found = connection.execute(sa.text(_SQL.format(where=where)), {**values, **level, "most": MOST_ROWS}).all()
+        found = connection.execute(query, {**values, **level, "most": MOST_ROWS}).all()
     rows = pl.DataFrame([tuple(row) for row in found], schema=SCHEMA, orient="row")
     week = pl.col("date").dt.truncate("1w")
     return rows.with_columns(

@@ -318,6 +318,13 @@ class Store:
             yield connection
 
     @contextmanager
+    def reading_log(self) -> Iterator[sa.Connection]:
+        """As :meth:`begin`, with every prediction that was acknowledged until now in the log."""
+        self.before_reading()
+        with self.begin() as connection:
+            yield connection
+
+    @contextmanager
     def _cursor(self) -> Iterator[Any]:
         """A bare psycopg2 cursor: every statement is one transaction, without the round trips of BEGIN and COMMIT."""
         with _translated():
@@ -408,12 +415,11 @@ class Store:
         ``cursor`` is the ``next_cursor`` of the page before. It holds the identity of the last row shown, so rows
         that arrive meanwhile neither repeat nor shift a page.
         """
-        self.before_reading()
         where = _history_where(wanted or HistoryFilter())
         if cursor is not None:
             where.append(predictions.c.prediction_id < read_cursor(cursor))
         query = _history_query().where(*where).order_by(predictions.c.prediction_id.desc()).limit(limit + 1)
-        with self.begin() as connection:
+        with self.reading_log() as connection:
             found = connection.execute(query).mappings().all()
         items = tuple(_history_item(row) for row in found[:limit])
         return HistoryPage(
@@ -425,18 +431,16 @@ class Store:
 
         The connection is held until the last row is taken or the iterator is closed.
         """
-        self.before_reading()
         query = _history_query().where(*_history_where(wanted)).order_by(predictions.c.prediction_id.desc())
-        with self.begin() as connection:
+        with self.reading_log() as connection:
             streamed = connection.execution_options(stream_results=True, max_row_buffer=STREAMED)
             for row in streamed.execute(query.limit(limit)).mappings():
                 yield _history_item(row)
 
     def prediction(self, prediction_id: int) -> HistoryItem:
         """One logged prediction; raises NotFound."""
-        self.before_reading()
         query = _history_query().where(predictions.c.prediction_id == prediction_id)
-        with self.begin() as connection:
+        with self.reading_log() as connection:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
             raise NotFound(f"There is no prediction {prediction_id}.")
@@ -456,12 +460,11 @@ class Store:
 
     def named_by_predictions(self, versions: Sequence[str]) -> frozenset[str]:
         """Which of these versions have answered something that is in the log."""
-        self.before_reading()
         if not versions:
             return frozenset()
         asked = sa.func.unnest(sa.cast(list(versions), ARRAY(sa.Text))).table_valued("version").render_derived()
         used = sa.exists().where(predictions.c.model_version == asked.c.version)
-        with self.begin() as connection:
+        with self.reading_log() as connection:
             return frozenset(connection.scalars(sa.select(asked.c.version).where(used)))
 
     def live_errors(self, version: str, since: dt.date) -> pl.DataFrame:
@@ -470,7 +473,6 @@ class Store:
         Of several predictions for one store, product and date the last counts; none that was made for a day whose
         sales were known already or lay beyond the horizon that a backtest judges, none that was only tried out.
         """
-        self.before_reading()
         p, a = predictions.c, actuals.c
         key = ("date", "store", "product")
         made = (
@@ -493,7 +495,7 @@ class Store:
             .order_by(made.c.date)
         )
         schema = {"date": pl.Date, "error": pl.Float64, "sold": pl.Float64, "rows": pl.Int64}
-        with self.begin() as connection:
+        with self.reading_log() as connection:
             return pl.DataFrame(connection.execute(query).all(), schema=schema, orient="row")
 
     def upsert_actuals(self, frame: pl.DataFrame, data_version: str = "") -> int:

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import polars as pl
 import pytest
+import sqlalchemy as sa
 import uvicorn
 
 from api.main import create_app
@@ -258,3 +259,31 @@ def forgetful(served):
     forget()
     yield served
     forget()
+
+
+class Gone:
+    """The test's database accepts nobody, for a while."""
+
+    def __init__(self, postgres, url):
+        self.name = url.rpartition("/")[2]
+        address = f"postgresql+psycopg2://postgres:{postgres.password}@127.0.0.1:{postgres.port}/postgres"
+        self.engine = sa.create_engine(address, isolation_level="AUTOCOMMIT")
+
+    def _say(self, *statements):
+        with self.engine.connect() as connection:
+            for statement in statements:
+                connection.execute(sa.text(statement))
+
+    def __enter__(self):
+        end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}'"
+        self._say(f"ALTER DATABASE {self.name} WITH ALLOW_CONNECTIONS false", end)
+
+    def __exit__(self, *_):
+        self._say(f"ALTER DATABASE {self.name} WITH ALLOW_CONNECTIONS true")
+        self.engine.dispose()
+
+
+@pytest.fixture
+def gone(postgres):
+    """Makes the context in which the database of a URL accepts nobody."""
+    return lambda url: Gone(postgres, url)

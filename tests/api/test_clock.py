@@ -170,7 +170,7 @@ def test_3_rates_are_by_time_that_goes_on_whatever_the_clock_says(api):
     assert api.get("/v1/me", headers=key).status_code == 200, "a jump back locks a key out"
 
 
-def test_4_answers_that_wait_reach_the_log_once_whatever_the_clock_said(api, settings, postgres, row):
+def test_4_answers_that_wait_reach_the_log_once_whatever_the_clock_said(api, settings, gone, row):
     asked = []
 
     def ask():
@@ -179,7 +179,7 @@ def test_4_answers_that_wait_reach_the_log_once_whatever_the_clock_said(api, set
         asked.append(reply.json()["request_id"])
 
     ask()
-    with Gone(postgres, settings.database_url):
+    with gone(settings.database_url):
         for offset in ("+0", "-2h", "+2h", "-1d"):
             api.clock.moved(offset)
             for _ in range(3):
@@ -246,25 +246,3 @@ def logged(settings):
         return Counter()
     finally:
         engine.dispose()
-
-
-class Gone:
-    """The test's database accepts nobody, for a while."""
-
-    def __init__(self, postgres, url):
-        self.name = url.rpartition("/")[2]
-        address = f"postgresql+psycopg2://postgres:{postgres.password}@127.0.0.1:{postgres.port}/postgres"
-        self.engine = sa.create_engine(address, isolation_level="AUTOCOMMIT")
-
-    def _say(self, *statements):
-        with self.engine.connect() as connection:
-            for statement in statements:
-                connection.execute(sa.text(statement))
-
-    def __enter__(self):
-        end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}'"
-        self._say(f"ALTER DATABASE {self.name} WITH ALLOW_CONNECTIONS false", end)
-
-    def __exit__(self, *_):
-        self._say(f"ALTER DATABASE {self.name} WITH ALLOW_CONNECTIONS true")
-        self.engine.dispose()

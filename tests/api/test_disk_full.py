@@ -87,31 +87,7 @@ def part(api, name):
 # ---------------------------------------------------------------- 1: answers that wait for the database
 
 
-class Gone:
-    """The test's database accepts nobody, for a while."""
-
-    def __init__(self, postgres, url):
-        self.name = url.rpartition("/")[2]
-        self.engine = sa.create_engine(
-            f"postgresql+psycopg2://postgres:{postgres.password}@127.0.0.1:{postgres.port}/postgres",
-            isolation_level="AUTOCOMMIT",
-        )
-
-    def _say(self, *statements):
-        with self.engine.connect() as connection:
-            for statement in statements:
-                connection.execute(sa.text(statement))
-
-    def __enter__(self):
-        end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}'"
-        self._say(f"ALTER DATABASE {self.name} WITH ALLOW_CONNECTIONS false", end)
-
-    def __exit__(self, *_):
-        self._say(f"ALTER DATABASE {self.name} WITH ALLOW_CONNECTIONS true")
-        self.engine.dispose()
-
-
-def test_the_disk_that_answers_wait_on(serve, apart, disk, postgres, row):
+def test_the_disk_that_answers_wait_on(serve, apart, disk, gone, row):
     shutil.copytree(apart.data_dir / "api", disk.folder / "api", ignore=NOT_ITS_ANSWERS)
     with serve(apart.model_copy(update={"data_dir": disk.folder, "mlflow_url": AWAY})) as api:
         api.ready()
@@ -124,7 +100,7 @@ def test_the_disk_that_answers_wait_on(serve, apart, disk, postgres, row):
                 acknowledged.append(request_id)
             return reply
 
-        with Gone(postgres, apart.database_url):
+        with gone(apart.database_url):
             assert ask().status_code == 200
             disk.fill()
             api.wait_for(lambda: ask().status_code != 200)  # what was made ready beforehand is used up first

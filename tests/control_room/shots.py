@@ -18,20 +18,14 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from bench.pages import PAGES, RESTS
 from deploy import probes
 from deploy.ports import free_ports
 
 HERE = Path(__file__).resolve().parent
-PAGES = (
-    "", "upload", "data_health", "predict", "whatif", "history", "accuracy", "experiments", "retrain", "pipelines",
-    "access",
-)  # fmt: skip
 STATES = ("full", "empty", "down", "slow")
 WIDTH, HEIGHT, SCALE = 1280, 800, 0.5
 SLOW_MS = 1_500
-RESTS = """() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
-    && document.querySelector('[data-testid=stMain] .stMarkdown')
-    && !document.querySelector('[data-testid=stSkeleton]')"""
 
 
 @contextmanager

@@ -15,11 +15,11 @@ import polars as pl
 import pytest
 import requests
 
+from bench.pages import RESTS
+
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "tests" / ".artifacts"
 RUN_SECONDS = 240
-RESTS = """() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
-    && !document.querySelector('[data-stale=true], [data-testid=stSkeleton]')"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,7 +43,6 @@ class Visitor:
 
     def settle(self) -> None:
         """Until the page has been drawn and its script rests."""
-        self.page.locator("[data-testid=stMain] .stMarkdown").first.wait_for()
         self.page.wait_for_function(RESTS, timeout=90_000)  # a page may wait for each service that hangs
 
     def see(self, text: str, seconds: float = 30) -> Any:

@@ -47,6 +47,8 @@ class Champion:
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="champion", daemon=True)
+        if before := self._recalled():
+            loader.champion = before.version
 
     def start(self) -> None:
         self._thread.start()
@@ -197,6 +199,7 @@ class Champion:
             self._failed = (wanted, error, time.monotonic() + RETRY_SECONDS)
             raise
         self.current, self._seen, self._failed = loaded, wanted, None
+        self.loader.champion = info.version
         self._keep(info)
         log.info("champion is version %s with data %s", info.version, loaded.data_version)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -76,10 +78,14 @@ class Loaded:
 
 
 class Loader:
-    """Bundles on this disk, by version; what is missing or damaged is fetched from the registry once more."""
+    """Bundles on this disk, by version; what is missing or damaged is fetched from the registry once more.
+
+    The last used ones are kept, and always that of ``champion``, which a start without the registry needs.
+    """
 
     def __init__(self, registry: Callable[[], Registry], store: Store, folder: Path) -> None:
         self.registry, self.store, self.folder = registry, store, folder
+        self.champion: str | None = None  # its version
 
     def load(self, info: ModelInfo, alias: str | None, published: Published | None) -> Loaded:
         """Raises BundleDamaged, ServiceDown or NotFound; what is returned has been verified."""
@@ -99,12 +105,15 @@ class Loader:
         folder = self.folder / version
         if (folder / MANIFEST).is_file():
             try:
-                return self._verified(version, folder)
+                bundle = self._verified(version, folder)
+                with suppress(OSError):  # a disk that can only be read is good enough
+                    os.utime(folder / MANIFEST)
+                return bundle
             except BundleDamaged:
                 shutil.rmtree(folder, ignore_errors=True)
         self.registry().download(version, folder)
         bundle = self._verified(version, folder)
-        self._prune(keep=version)
+        self._prune(version, self.champion)
         return bundle
 
     def _verified(self, version: str, folder: Path) -> Bundle:
@@ -114,10 +123,10 @@ class Loader:
         _refuse_far(tried(folder, fingerprint), version)
         return load_bundle(folder)
 
-    def _prune(self, keep: str) -> None:
+    def _prune(self, *needed: str | None) -> None:
         kept = sorted(self.folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in kept[KEPT_BUNDLES:]:
-            if path.parent.name != keep:
+            if path.parent.name not in needed:
                 shutil.rmtree(path.parent, ignore_errors=True)
 
 

@@ -227,21 +227,30 @@ def many(served: Served) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.fixture(scope="session")
+def move_champion(served: Served) -> Callable[[Path, str], str]:
+    """Gives the champion, as an API has left it on its disk, to a data folder and an empty database of one's own."""
+
+    def move(data_dir: Path, database_url: str) -> str:
+        kept = served.ready().services.settings.data_dir / "api"
+        shutil.copytree(kept, data_dir / "api", ignore=shutil.ignore_patterns("spool"))
+        store = Store(database_url)
+        store.migrate()
+        store.record_bundle("1", sha256((data_dir / "api" / "bundles" / "1" / MANIFEST).read_bytes()))
+        store.close()
+        return database_url
+
+    return move
+
+
 @pytest.fixture(scope="module")
 def alone(
-    trained: Settings, served: Served, new_database: Callable[[], str], tmp_path_factory: Any
+    trained: Settings, move_champion: Any, new_database: Callable[[], str], tmp_path_factory: Any
 ) -> Iterator[Served]:
     """An API with a champion, whose database and lake nobody else uses: everything is tried on it."""
     folder = tmp_path_factory.mktemp("schema")
-    shutil.copytree(
-        served.services.settings.data_dir / "api", folder / "data" / "api", ignore=shutil.ignore_patterns("spool")
-    )
     shutil.copytree(trained.lake_url, folder / "lake")
-    store = Store(url := new_database())
-    store.migrate()
-    manifest = folder / "data" / "api" / "bundles" / "1" / MANIFEST
-    store.record_bundle("1", sha256(manifest.read_bytes()))
-    store.close()
+    url = move_champion(folder / "data", new_database())
     changed = {"data_dir": folder / "data", "lake": str(folder / "lake"), "database_url": url}
     with serving(trained.model_copy(update=changed)) as api:
         yield api.ready()

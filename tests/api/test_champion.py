@@ -11,6 +11,7 @@ import polars as pl
 import psycopg2
 import pytest
 
+from api.loading import KEPT_BUNDLES
 from api.trial import tried
 from ml import jobs
 from ml.bundle import MANIFEST, sha256
@@ -369,6 +370,24 @@ def test_a_trial_says_what_is_wrong(tmp_path):
     (tmp_path / MANIFEST).write_text("{}")
     with pytest.raises(BundleDamaged, match="the manifest can't be read"):
         tried(tmp_path, "not tried before")
+
+
+def test_versions_asked_for_do_not_push_the_champion_off_this_disk(serve, own, served, registry, tmp_path, row):
+    bundle = registry.download("2", tmp_path / "bundle")
+    example = pl.DataFrame({"store": ["S01"], "price": [1.0]}).to_pandas()
+    asked = []
+    for number in range(KEPT_BUNDLES + 1):
+        with registry.run(f"other {number}", f"other-{number}", finish=True) as run:
+            asked.append(registry.register(run, bundle, {"kind": "xgboost"}, example))
+        served.services.store.record_bundle(asked[-1], sha256((bundle / MANIFEST).read_bytes()))
+    with serve(own) as api:
+        api.ready()
+        for version in asked:
+            assert api.post(f"/predict?model={version}", json=row).json()["model"]["version"] == version
+        kept = {folder.name for folder in champion_bundle(own).parent.iterdir()}
+    assert kept == {"1", *asked[-KEPT_BUNDLES:]}
+    with serve(own.model_copy(update={"mlflow_url": AWAY})) as api:
+        assert api.ready().post("/predict", json=row).json()["model"]["version"] == "1"
 
 
 def test_golden_rows_far_off_are_refused(served, registry, tmp_path):

@@ -19,10 +19,9 @@ import pytest
 import sqlalchemy as sa
 
 from deploy.ports import free_ports
-from ml.bundle import MANIFEST, sha256
 from ml.records import Job
 from ml.settings import Settings, variable
-from ml.store import Store, job_table, predictions
+from ml.store import job_table, predictions
 
 LIBRARY = next(iter(sorted(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1"))), None)
 AWAY = "http://127.0.0.1:9"
@@ -56,14 +55,10 @@ class Clock:
 
 
 @pytest.fixture(scope="module")
-def settings(trained, served, new_database, tmp_path_factory):
+def settings(trained, move_champion, new_database, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clock")
-    shutil.copytree(served.services.settings.data_dir / "api", folder / "api", ignore=shutil.ignore_patterns("spool"))
     shutil.copytree(trained.lake_url, folder / "lake")
-    store = Store(url := new_database())
-    store.migrate()
-    store.record_bundle("1", sha256((folder / "api" / "bundles" / "1" / MANIFEST).read_bytes()))
-    store.close()
+    url = move_champion(folder, new_database())
     changed = {"data_dir": folder, "lake": str(folder / "lake"), "database_url": url, "rate_limit": 120}
     return trained.model_copy(update={**changed, "api_token": TOKEN["X-API-Key"]})
 

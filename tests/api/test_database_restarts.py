@@ -24,8 +24,7 @@ from deploy.leader import Leader
 from deploy.ports import free_ports
 from deploy.postgres import Postgres
 from deploy.postgres_files import run_as
-from ml.bundle import MANIFEST, sha256
-from ml.store import Store, predictions
+from ml.store import predictions
 
 RESTARTS = int(os.environ.get("DATABASE_RESTARTS", "3"))
 AWAY = "http://127.0.0.1:9"
@@ -69,14 +68,9 @@ def server():
 
 
 @pytest.fixture
-def settings(trained, served, server, tmp_path):
+def settings(trained, move_champion, server, tmp_path):
     """The champion on this disk and a database of its own; nothing else is there."""
-    shutil.copytree(served.services.settings.data_dir / "api", tmp_path / "api", ignore=shutil.ignore_patterns("spool"))
-    url = server.postgres.url("app")
-    store = Store(url)
-    store.migrate()
-    store.record_bundle("1", sha256((tmp_path / "api" / "bundles" / "1" / MANIFEST).read_bytes()))
-    store.close()
+    url = move_champion(tmp_path, server.postgres.url("app"))
     return trained.model_copy(update={"data_dir": tmp_path, "database_url": url, "mlflow_url": AWAY})
 
 

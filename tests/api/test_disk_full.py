@@ -15,7 +15,6 @@ import sqlalchemy as sa
 
 from api.worker import Worker
 from ml import jobs
-from ml.bundle import MANIFEST, sha256
 from ml.errors import ServiceDown
 from ml.lake import current_snapshot, open_lake
 from ml.records import ETL_DAG, Job
@@ -62,14 +61,10 @@ def disk():
 
 
 @pytest.fixture
-def apart(trained, served, new_database, tmp_path):
+def apart(trained, move_champion, new_database, tmp_path):
     """The champion on a disk of its own, with its own database and a copy of the lake."""
-    shutil.copytree(served.services.settings.data_dir / "api", tmp_path / "api", ignore=NOT_ITS_ANSWERS)
     shutil.copytree(trained.lake_url, tmp_path / "lake")
-    store = Store(url := new_database())
-    store.migrate()
-    store.record_bundle("1", sha256((tmp_path / "api" / "bundles" / "1" / MANIFEST).read_bytes()))
-    store.close()
+    url = move_champion(tmp_path, new_database())
     return trained.model_copy(update={"data_dir": tmp_path, "lake": str(tmp_path / "lake"), "database_url": url})
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import struct
 import threading
@@ -14,9 +13,6 @@ import time
 from contextlib import suppress
 
 import pytest
-
-from ml.bundle import MANIFEST, sha256
-from ml.store import Store
 
 HTML = b"<html><body>502 Bad Gateway</body></html>"
 
@@ -88,17 +84,12 @@ def upstreams():
 
 
 @pytest.fixture(scope="module")
-def api(serve, trained, served, upstreams, new_database, tmp_path_factory):
+def api(serve, trained, move_champion, upstreams, new_database, tmp_path_factory):
     """The champion of before on this disk; everything it asks for answers as the test says."""
     folder = tmp_path_factory.mktemp("upstream")
-    shutil.copytree(served.services.settings.data_dir / "api", folder / "api", ignore=shutil.ignore_patterns("spool"))
-    store = Store(url := new_database())
-    store.migrate()
-    store.record_bundle("1", sha256((folder / "api" / "bundles" / "1" / MANIFEST).read_bytes()))
-    store.close()
     changed = {
         "data_dir": folder,
-        "database_url": url,
+        "database_url": move_champion(folder, new_database()),
         "mlflow_url": upstreams["mlflow"].url,
         "airflow_url": upstreams["airflow"].url,
         "lake": "s3://control-room/lake",

@@ -6,7 +6,8 @@ import asyncio
 import io
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import IO, Any, Literal
 
 import polars as pl
@@ -31,6 +32,10 @@ ResultFormat = Literal["csv", "xlsx", "parquet"]
 UNNAMED = ("application/octet-stream", "application/x-www-form-urlencoded", "")  # what clients send unasked
 EXCEL_ROWS = 1_048_575  # a sheet's, below the header
 PIECE = 1 << 20
+NOTHING = {
+    "predict": "No row of the file could be predicted: see the rejected rows.",
+    "export": "No prediction fits these filters: there is nothing to download.",
+}
 BOM = b"\xef\xbb\xbf"
 
 
@@ -103,8 +108,10 @@ def _added(services: Services, new: NewJob) -> tuple[Job, bool]:
 # ---------------------------------------------------------------- out
 
 
-def result_file(lake: Lake, job: Job, format: ResultFormat) -> Iterator[bytes]:
-    """The parts of the result as one file, piece by piece.
+def result_file(
+    lake: Lake, job: Job, format: ResultFormat, about: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[bytes]:
+    """The parts of the result as one file, piece by piece; ``about`` is told on a sheet of its own in XLSX.
 
     Raises
     ------
@@ -119,7 +126,7 @@ def result_file(lake: Lake, job: Job, format: ResultFormat) -> Iterator[bytes]:
         raise Conflict(f"This job is {job.state}{_why(job)}: there is a result once it is done.", job_id=job.job_id)
     rows = job.progress.rows_done
     if not rows:
-        raise Conflict("No row of the file could be predicted: see the rejected rows.", job_id=job.job_id)
+        raise Conflict(NOTHING[job.kind], job_id=job.job_id)
     if format == "xlsx" and rows > EXCEL_ROWS:
         raise InputError(
             f"A sheet of XLSX holds {EXCEL_ROWS:,} rows below its header; this result has {rows:,}: "
@@ -127,7 +134,21 @@ def result_file(lake: Lake, job: Job, format: ResultFormat) -> Iterator[bytes]:
             field="format",
         )
     keys = _parts(lake, job)
-    return {"csv": _csv, "xlsx": _xlsx, "parquet": _parquet}[format](lake, keys)
+    if format == "xlsx":
+        return _xlsx(lake, keys, about)
+    return {"csv": _csv, "parquet": _parquet}[format](lake, keys)
+
+
+def about(services: Services, job: Job) -> dict[str, Any]:
+    """What a workbook says of itself."""
+    facts = {"job": job.job_id, "made at (UTC)": f"{job.ended_at:%Y-%m-%d %H:%M:%S}", "rows": job.progress.rows_done}
+    if job.kind == "export":
+        filters = services.board.filters(job.job_id)
+        return {"file": "logged predictions", "filters": "none", **facts} | (
+            {"filters": ", ".join(f"{name} = {value}" for name, value in filters.items())} if filters else {}
+        )
+    version = job.model.version if job.model else ""
+    return {"file": job.filename, "model": f"v{version}", "data version": job.data_version, **facts}
 
 
 def refused_file(lake: Lake, job: Job, format: Literal["csv", "xlsx"]) -> bytes:
@@ -204,7 +225,7 @@ def _taken(buffer: io.BytesIO) -> bytes:
     return data
 
 
-def _xlsx(lake: Lake, keys: list[str]) -> Iterator[bytes]:
+def _xlsx(lake: Lake, keys: list[str], about: Mapping[str, Any]) -> Iterator[bytes]:
     """Row by row to a temporary file: slow for a million rows, but never in memory at once."""
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     with tempfile.TemporaryFile() as file:
@@ -216,6 +237,10 @@ def _xlsx(lake: Lake, keys: list[str]) -> Iterator[bytes]:
             for cells in as_plain_text(frame).iter_rows():
                 sheet.write_row(at, 0, cells)
                 at += 1
+        told = book.add_worksheet("about")
+        facts = pl.DataFrame([(name, str(value)) for name, value in about.items()], ["what", "is"], orient="row")
+        for line, cells in enumerate(as_plain_text(facts).iter_rows()):
+            told.write_row(line, 0, cells)
         book.close()
         file.seek(0)
         yield from iter(lambda: file.read(PIECE), b"")

@@ -17,7 +17,7 @@ from api.filerows import Reading, read_rows
 from api.loading import Loaded
 from ml.closures import NAMES
 from ml.features import SERIES
-from ml.jobboard import Claim, JobBoard
+from ml.jobboard import FileClaim, JobBoard
 from ml.lake import Lake
 from ml.records import LEVELS
 from ml.store import REQUEST_ROWS
@@ -45,7 +45,7 @@ def part_key(job_id: str, number: int, kind: str = "parts") -> str:
 class JobWork:
     """A claimed job with the model that was pinned for it. ``stopped``: asked between chunks whether to go on."""
 
-    claim: Claim
+    claim: FileClaim
     loaded: Loaded
     board: JobBoard
     lake: Lake
@@ -104,7 +104,8 @@ class JobWork:
     def _write(self, number: int, found: pl.DataFrame) -> None:
         """The chunk's part of the result first: what the log says is finished is there."""
         self.lake.put_frame(part_key(self.claim.job_id, number), result_rows(self.loaded, found))
-        self.board.finish_chunk(self.claim, number, log_rows(self.loaded, found, self.claim.job_id))
+        logged = log_rows(self.loaded, found, self.claim.job_id)
+        self.board.finish_chunk(self.claim, number, logged.height, logged)
 
     def _in_order(self, chunks: int) -> None:
         """Parts of whole series are not in the order of the file: written once more, in it."""

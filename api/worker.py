@@ -18,13 +18,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from api.exporting import ExportWork
 from api.jobwork import JobWork
 from api.loading import Loaded, Loader
 from api.published import PublishedFolder
 from api.replaying import history_of
 from ml import logs, tracing
 from ml.errors import ControlRoomError, Retired, ServiceDown, SettingsError
-from ml.jobboard import MAX_ATTEMPTS, Claim, JobBoard, JobCancelled, JobLost
+from ml.jobboard import MAX_ATTEMPTS, Claim, ExportClaim, FileClaim, JobBoard, JobCancelled, JobLost
 from ml.lake import open_lake
 from ml.registry import Registry
 from ml.settings import Settings, load_settings, variable
@@ -116,11 +117,16 @@ class Worker:
             raise JobCancelled
         if claim.attempts > MAX_ATTEMPTS:
             raise ControlRoomError(f"Its worker ended {MAX_ATTEMPTS} times without finishing a chunk.")
-        done = JobWork(claim, self._model(claim), self.board, self.lake, self._stop.is_set).run()
-        if not done:
+        if not self._work_on(claim).run():
             self.board.release(claim)
 
-    def _model(self, claim: Claim) -> Loaded:
+    def _work_on(self, claim: Claim) -> JobWork | ExportWork:
+        if isinstance(claim, ExportClaim):
+            return ExportWork(claim, self.board, self.lake, self._stop.is_set)
+        assert isinstance(claim, FileClaim)
+        return JobWork(claim, self._model(claim), self.board, self.lake, self._stop.is_set)
+
+    def _model(self, claim: FileClaim) -> Loaded:
         """The pinned version on the pinned data; the last one is kept, for the next job mostly wants the same."""
         wanted = (claim.model.version, claim.data_version)
         now = self._loaded

@@ -49,7 +49,7 @@ class Scratch:
     folder: Path
 
     @classmethod
-    def write(cls, folder: Path, data: Data, trees: int | None) -> Scratch:
+    def write(cls, folder: Path, data: Data, trees: int | None, depth: int | None = None) -> Scratch:
         last: dt.date = data.panel["date"].max()  # type: ignore[assignment]
         facts = {
             "frequency": data.frequency,
@@ -57,7 +57,7 @@ class Scratch:
             "encoding": data.encoding.model_dump(),
             "country": data.country,
             "origin": str(last - dt.timedelta(days=HORIZON)),
-            "trees": trees,
+            "sizes": {k: v for k, v in (("rounds", trees), ("max_depth", depth)) if v},
         }
         (folder / "data.json").write_text(json.dumps(facts))
         data.panel.write_parquet(folder / "panel.parquet")
@@ -86,8 +86,7 @@ class Scratch:
     def recipe(self, rows: int, blocks: tuple[int, ...] = (HORIZON,)) -> Recipe:
         """Where every search starts; one objective, so that the peer is one call."""
         params = known_good("wape", rows) | {"objective": "tweedie"}
-        trees = self.facts["trees"]
-        return Recipe(kind="xgboost", params=params | ({"rounds": trees} if trees else {}), blocks=blocks)
+        return Recipe(kind="xgboost", params=params | self.facts["sizes"], blocks=blocks)
 
     def keep(self, table: LocalTable) -> None:
         for name in ARRAYS:

@@ -138,13 +138,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--trees", type=int, help="boosting rounds (default: the recipe's own)")
+    parser.add_argument("--depth", type=int, help="depth of a tree (default: the recipe's own)")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--json", type=Path, help="also write the figures and every single run to this file")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="control-room-bench-") as name:
         folder = Path(name)
         (folder / "scratch").mkdir()
-        scratch = Scratch.write(folder / "scratch", generated(PANEL_ROWS), given.trees)
+        scratch = Scratch.write(folder / "scratch", generated(PANEL_ROWS), given.trees, given.depth)
         for step in ("features_ours", "bundle"):
             part(step, scratch)
         rows = asked(scratch, given.rows)

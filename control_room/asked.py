@@ -27,6 +27,7 @@ from ml.records import (
     Health,
     HistoryItem,
     Job,
+    JobKind,
     Judgement,
     Limits,
     ModelInfo,
@@ -164,8 +165,8 @@ def audit_words() -> Seen[tuple[tuple[str, ...], tuple[str, ...]]]:
     return ask_api(("audit", "words"), lambda api: api.audit_words(), seconds=30)
 
 
-def jobs() -> Seen[tuple[Job, ...]]:
-    return ask_api("jobs", lambda api: api.jobs(10), seconds=5)
+def jobs(kind: JobKind) -> Seen[tuple[Job, ...]]:
+    return ask_api(("jobs", "newest", kind), lambda api: api.jobs(10, kind), seconds=5)
 
 
 def job(job_id: str) -> Seen[Job]:

@@ -1,4 +1,4 @@
-"""Jobs for large files in PostgreSQL: what is asked, who works on it, and which chunks are finished for good.
+"""Long work in PostgreSQL: what is asked, who works on it, and which chunks are finished for good.
 
 A worker *claims* a job for the length of a lease, which it renews while it lives; a job whose lease has ended is
 claimed by the next. A chunk's predictions go into the log in the transaction that marks the chunk finished, and only
@@ -8,17 +8,19 @@ while the job is still the worker's: no row is there twice, whoever was killed w
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
+from pydantic import TypeAdapter
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from ml.errors import Conflict, ControlRoomError, NotFound
-from ml.records import Job, JobProgress, JobState, Mapping, ModelInfo, ModelRef, ReadOptions
-from ml.store import Store, copy_predictions, job_chunks, job_table, job_workers, note_cause
+from ml.records import Job, JobKind, JobProgress, JobState, Mapping, ModelInfo, ModelRef, ReadOptions
+from ml.store import HistoryFilter, Store, copy_predictions, job_chunks, job_table, job_workers, note_cause
 
 ACTIVE: tuple[JobState, ...] = ("queued", "running")
 LEFT: tuple[JobState, ...] = ("failed", "cancelled")  # the same file may be asked for again
@@ -28,6 +30,7 @@ MAX_ATTEMPTS = 10  # claims in a row without a finished chunk: the file kills it
 
 _now = sa.func.now()
 _c = job_table.c
+_FILTERS = TypeAdapter(HistoryFilter)
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,29 @@ class NewJob:
 
 
 @dataclass(frozen=True)
+class NewExport:
+    """What is asked: the logged predictions that fit, up to the row ``newest``."""
+
+    job_id: str
+    wanted: HistoryFilter
+    newest: int
+    created_by: str
+
+
+@dataclass(frozen=True)
 class Claim:
     """A job that is a worker's for now."""
 
     job_id: str
     worker: str
+    cancelling: bool
+    attempts: int
+
+
+@dataclass(frozen=True)
+class FileClaim(Claim):
+    """A file is to be predicted."""
+
     file_key: str
     filename: str
     options: ReadOptions
@@ -67,8 +88,14 @@ class Claim:
     alias: str | None
     data_version: str
     asked_on: dt.date
-    cancelling: bool
-    attempts: int
+
+
+@dataclass(frozen=True)
+class ExportClaim(Claim):
+    """Logged predictions are to be written into a file."""
+
+    wanted: HistoryFilter
+    newest: int
 
 
 @dataclass(frozen=True)
@@ -133,9 +160,45 @@ class JobBoard:
             note_cause(connection, f"job-{new.job_id}")
         return None if row is None else _job(row)
 
-    def jobs(self, limit: int = 100) -> list[Job]:
+    def add_export(self, new: NewExport) -> tuple[Job, bool]:
+        """Put an export at the end of the queue; False with the one that is worked on for the same person and filters.
+
+        One that is done is not given again: actual sales may have come since.
+        """
+        filters = _FILTERS.dump_python(new.wanted, mode="json", exclude_none=True)
+        sha256 = hashlib.sha256(json.dumps(filters, sort_keys=True).encode()).hexdigest()
+        values = {
+            "job_id": new.job_id,
+            "kind": "export",
+            "state": "queued",
+            "filename": "predictions",
+            "bytes": 0,
+            "sha256": sha256,
+            "file_key": "",
+            "reading": {"filters": filters, "newest": new.newest},
+            "created_at": _now,
+            "created_by": new.created_by,
+        }
+        same = (_c.kind == "export", _c.sha256 == sha256, _c.created_by == new.created_by, _c.state.in_(ACTIVE))
+        with self.store.begin() as connection:
+            known = connection.execute(sa.select(job_table).where(*same).limit(1)).mappings().one_or_none()
+            if known is not None:
+                return _job(known), False
+            row = connection.execute(sa.insert(job_table).values(**values).returning(job_table)).mappings().one()
+            note_cause(connection, f"job-{new.job_id}")
+        return _job(row), True
+
+    def filters(self, job_id: str) -> dict[str, Any]:
+        """What an export was asked for, by the names of the filters."""
+        with self.store.begin() as connection:
+            reading = connection.scalar(sa.select(_c.reading).where(_c.job_id == job_id)) or {}
+        return dict(reading.get("filters", {}))
+
+    def jobs(self, limit: int = 100, kind: JobKind | None = None) -> list[Job]:
         """Newest first."""
         query = sa.select(job_table).order_by(_c.created_at.desc(), _c.job_id.desc()).limit(limit)
+        if kind is not None:
+            query = query.where(_c.kind == kind)
         with self.store.begin() as connection:
             return [_job(row) for row in connection.execute(query).mappings()]
 
@@ -219,8 +282,8 @@ class JobBoard:
         if row["cancelling"]:
             raise JobCancelled
 
-    def finish_chunk(self, claim: Claim, number: int, logged: pl.DataFrame) -> None:
-        """Its predictions into the log and the chunk marked finished, or neither.
+    def finish_chunk(self, claim: Claim, number: int, rows: int, logged: pl.DataFrame | None = None) -> None:
+        """Its predictions, if it has made any, into the log and the chunk marked finished, or neither.
 
         Raises
         ------
@@ -229,10 +292,11 @@ class JobBoard:
         JobCancelled
             It was written; nothing more shall be.
         """
-        values = {"job_id": claim.job_id, "number": number, "rows": logged.height, "finished_at": _now}
-        done = {"rows_done": _c.rows_done + logged.height, "chunks_done": _c.chunks_done + 1}
+        values = {"job_id": claim.job_id, "number": number, "rows": rows, "finished_at": _now}
+        done = {"rows_done": _c.rows_done + rows, "chunks_done": _c.chunks_done + 1}
         with self.store.begin() as connection:
-            copy_predictions(connection.connection.cursor(), logged)
+            if logged is not None:
+                copy_predictions(connection.connection.cursor(), logged)
             # Last, for it holds the job's row, which a person may want to cancel.
             row = _updated(connection, claim, **done, attempts=0, error=None, error_code=None)
             connection.execute(sa.insert(job_chunks).values(**values))
@@ -278,9 +342,11 @@ def _updated(connection: sa.Connection, claim: Claim, **values: Any) -> sa.RowMa
 
 def _claim(row: sa.RowMapping) -> Claim:
     reading = row["reading"]
-    return Claim(
-        job_id=row["job_id"],
-        worker=row["worker"],
+    claim = {name: row[name] for name in ("job_id", "worker", "cancelling", "attempts")}
+    if row["kind"] == "export":
+        return ExportClaim(**claim, wanted=_FILTERS.validate_python(reading["filters"]), newest=reading["newest"])
+    return FileClaim(
+        **claim,
         file_key=row["file_key"],
         filename=row["filename"],
         options=ReadOptions.model_validate(reading["options"]),
@@ -289,14 +355,14 @@ def _claim(row: sa.RowMapping) -> Claim:
         alias=row["model_alias"],
         data_version=row["data_version"],
         asked_on=row["created_at"].date(),
-        cancelling=row["cancelling"],
-        attempts=row["attempts"],
     )
 
 
 def _job(row: sa.RowMapping) -> Job:
-    model = row["model"]
-    ref = ModelRef(name=model["name"], version=row["model_version"], alias=row["model_alias"], run_id=model["run_id"])
+    model, ref = row["model"], None
+    if model is not None:
+        facts = {name: model[name] for name in ("name", "run_id")}
+        ref = ModelRef(**facts, version=row["model_version"], alias=row["model_alias"])
     names = (name for name in Job.model_fields if name in row and name != "model")
     return Job(**{name: row[name] for name in names}, model=ref, progress=_progress(row))
 

@@ -1007,6 +1007,7 @@ class Pipeline(Record):
 
 # ---------------------------------------------------------------- jobs
 
+JobKind = Literal["predict", "export"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
@@ -1021,20 +1022,22 @@ class JobProgress(Record):
 
 
 class Job(Record):
-    """A large file that is predicted in chunks, with the versions of model and data that were pinned when it came.
+    """Long work, done in chunks.
 
-    ``rows_refused``: rows of the file that are left out, listed with their reasons. ``error`` says why it has failed
-    or what it waits for.
+    ``predict``: a large file, with the versions of model and data that were pinned when it came; ``rows_refused`` are
+    rows of the file that are left out, listed with their reasons. ``export``: logged predictions written into a file,
+    of no model and no version. ``error`` says why it has failed or what it waits for.
     """
 
     job_id: str
+    kind: JobKind = "predict"
     state: JobState
     filename: str
     bytes: int
     sha256: str
     upload_id: str | None = None
-    model: ModelRef
-    data_version: str
+    model: ModelRef | None = None
+    data_version: str | None = None
     created_at: dt.datetime
     created_by: str
     started_at: dt.datetime | None = None

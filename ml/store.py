@@ -43,7 +43,7 @@ from ml.records import (
     UploadStatus,
 )
 
-HEAD = "0010"  # newest revision in ml/migrations/versions; a test compares
+HEAD = "0011"  # newest revision in ml/migrations/versions; a test compares
 VERSION_TABLE = "control_room_revision"  # not Alembic's default: Airflow and MLflow use that one
 MIGRATION_LOCK = 7_270_001
 PROMOTION_LOCK = 7_270_002
@@ -51,6 +51,13 @@ REQUEST_ROWS = 100_000  # no request is answered with more rows, and no chunk of
 STREAMED = 2_000  # rows that are fetched at once where many are handed on
 COPY_BYTES = 1 << 18  # handed over at once; psycopg2's own 8 KB are many calls
 NO_HASH = "0" * 64
+# What an exported prediction consists of.
+EXPORTED = {
+    "prediction_id": pl.Int64, "created_at": pl.String, "date": pl.Date, "store": pl.String, "product": pl.String,
+    "prediction": pl.Float64, "unit": pl.String, "model_version": pl.String, "data_version": pl.String,
+    "source": pl.String, "request_id": pl.String, "support": pl.Int64, "actual": pl.Float64, "error": pl.Float64,
+    "low_80": pl.Float64, "high_80": pl.Float64, "low_95": pl.Float64, "high_95": pl.Float64, "inputs": pl.String,
+}  # fmt: skip
 MOVES = ("promote", "rollback")  # the actions that make a champion
 AUDIT_SCHEMA = "audit"  # where deploy/sealing.py moves what the application may only add to
 
@@ -172,10 +179,10 @@ job_table = sa.Table(
     sa.Column("upload_id", sa.Text),
     sa.Column("file_key", sa.Text, nullable=False),
     sa.Column("reading", JSONB, nullable=False),
-    sa.Column("model", JSONB, nullable=False),
-    sa.Column("model_version", sa.Text, nullable=False),
+    sa.Column("model", JSONB),  # null, as the next three, for an export
+    sa.Column("model_version", sa.Text),
     sa.Column("model_alias", sa.Text),
-    sa.Column("data_version", sa.Text, nullable=False),
+    sa.Column("data_version", sa.Text),
     sa.Column("created_at", _Time, nullable=False),
     sa.Column("created_by", sa.Text, nullable=False),
     sa.Column("started_at", _Time),
@@ -191,6 +198,7 @@ job_table = sa.Table(
     sa.Column("chunks_done", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("error_code", sa.Text),
     sa.Column("error", sa.Text),
+    sa.Column("kind", sa.Text, nullable=False, server_default="predict"),
     sa.Index("jobs_newest", "created_at", "job_id"),
     sa.Index(
         "jobs_content",
@@ -436,6 +444,41 @@ class Store:
             streamed = connection.execution_options(stream_results=True, max_row_buffer=STREAMED)
             for row in streamed.execute(query.limit(limit)).mappings():
                 yield _history_item(row)
+
+    def newest_prediction(self) -> int:
+        """The identity of the row that is the last one of the log now; 0 for an empty log."""
+        with self.reading_log() as connection:
+            return connection.scalar(sa.select(sa.func.coalesce(sa.func.max(predictions.c.prediction_id), 0))) or 0
+
+    def history_extent(self, wanted: HistoryFilter, newest: int) -> tuple[int, int]:
+        """How many rows up to this one fit, and the first of them (``newest`` + 1 for none)."""
+        chosen = _history_query().where(*_history_where(wanted), predictions.c.prediction_id <= newest).subquery()
+        with self.begin() as connection:
+            rows, first = connection.execute(sa.select(sa.func.count(), sa.func.min(chosen.c.prediction_id))).one()
+        return rows, newest + 1 if first is None else first
+
+    def history_frame(self, wanted: HistoryFilter, first: int, last: int) -> pl.DataFrame:
+        """The rows that fit between these two (inclusive), newest first, one column per entry of ``EXPORTED``.
+
+        ``created_at`` is text (ISO 8601, UTC) and ``inputs`` JSON text; ``error`` is prediction minus actual.
+        """
+        found = predictions.c
+        made = sa.func.to_char(sa.func.timezone("UTC", found.created_at), 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+        given = {
+            "created_at": made,
+            "support": found.similar_days,
+            "actual": actuals.c.sales,
+            "error": found.prediction - actuals.c.sales,
+            "inputs": sa.cast(found.inputs, sa.Text),
+        }
+        query = (
+            _history_query()
+            .with_only_columns(*((given[name] if name in given else found[name]).label(name) for name in EXPORTED))
+            .where(*_history_where(wanted), found.prediction_id.between(first, last))
+            .order_by(found.prediction_id.desc())
+        )
+        with self.begin() as connection:
+            return pl.DataFrame(connection.execute(query).all(), schema=EXPORTED, orient="row")
 
     def prediction(self, prediction_id: int) -> HistoryItem:
         """One logged prediction; raises NotFound."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from api.auth import needs
 from api.deps import HistoryFilterDep, PredictionId, ServicesDep, StoreDep
 from api.exporting import COLUMNS, as_csv
 from api.retelling import MOST_ROWS, retell
-from ml.records import HistoryItem, HistoryPage, Replay, Retellings
+from ml.jobboard import NewExport
+from ml.records import HistoryItem, HistoryPage, Job, Replay, Retellings
 
 router = APIRouter(tags=["predictions"])
 MAX_ROWS = 1000
@@ -49,6 +51,23 @@ def export(
     begun = next(pieces)  # what is away is said before the answer begins
     headers = {"Content-Disposition": 'attachment; filename="predictions.csv"'}
     return StreamingResponse(itertools.chain([begun], pieces), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+@router.post(
+    "/v1/exports/predictions",
+    dependencies=needs("viewer"),
+    status_code=202,
+    summary="Write all predictions that fit into a file",
+    responses={200: {"description": "The same export is worked on already", "model": Job}},
+)
+def make_export(request: Request, response: Response, services: ServicesDep, wanted: HistoryFilterDep) -> Job:
+    """As a job: with progress, without a limit, as CSV, XLSX or Parquet (`GET /v1/jobs/{job_id}/result`). What is in
+    the log now is written, newest first; predictions that come later are not."""
+    new = NewExport(uuid.uuid4().hex, wanted, services.store.newest_prediction(), request.scope["caller"].name)
+    job, is_new = services.board.add_export(new)
+    response.status_code = 202 if is_new else 200
+    response.headers["Location"] = f"/v1/jobs/{job.job_id}"
+    return job
 
 
 @router.get("/v1/predictions/{prediction_id}", dependencies=needs("viewer"), summary="One prediction")

@@ -11,11 +11,11 @@ from pydantic import BaseModel
 
 from api.auth import needs
 from api.deps import ModelName, ServicesDep, Table
-from api.jobfiles import ResultFormat, of_upload, received, refused_file, result_file
+from api.jobfiles import ResultFormat, about, of_upload, received, refused_file, result_file
 from api.openapi import JOB, PARQUET, XLSX
 from api.routes.predict import loaded_model
 from api.routes.uploads import attachment
-from ml.records import Job
+from ml.records import Job, JobKind
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9-]{1,64}$")]
@@ -53,8 +53,8 @@ async def make(
 
 
 @router.get("/jobs", dependencies=needs("viewer"), summary="The jobs, newest first")
-def jobs(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Jobs:
-    return Jobs(items=services.board.jobs(limit))
+def jobs(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100, kind: JobKind | None = None) -> Jobs:
+    return Jobs(items=services.board.jobs(limit, kind))
 
 
 @router.get("/jobs/{job_id}", dependencies=needs("viewer"), summary="One job and how far it is")
@@ -75,9 +75,11 @@ def cancel(services: ServicesDep, job_id: JobId) -> Job:
 def result(
     services: ServicesDep, job_id: JobId, format: Annotated[ResultFormat, Query(alias="format")] = "csv"
 ) -> StreamingResponse:
-    """In the order of the file; `row` is the number that a person sees there (the header is row 1). 409 while the job
+    """Of a large file: in its order, `row` is the number that a person sees there (the header is row 1). Of an export:
+    the newest first, with the columns of `GET /v1/exports/predictions`. 409 while the job
     isn't done, 410 when its files are no longer kept, 422 for more rows than a sheet of XLSX holds."""
-    content = result_file(services.lake, services.board.job(job_id), format)
+    job = services.board.job(job_id)
+    content = result_file(services.lake, job, format, about(services, job) if job.state == "done" else {})
     disposition = {"Content-Disposition": f'attachment; filename="result-{job_id}.{format}"'}
     return StreamingResponse(content, media_type=MEDIA[format], headers=disposition)
 

@@ -33,6 +33,7 @@ from ml.records import (
     HistoryItem,
     HistoryPage,
     Job,
+    JobKind,
     Judgement,
     Limits,
     Mapping,
@@ -196,9 +197,13 @@ class ApiClient:
     def make_job_of_upload(self, upload_id: str, model: str = "champion") -> Job:
         return _record(Job, self._json("POST", "/v1/jobs", params={"upload_id": upload_id, "model": model}))
 
-    def jobs(self, limit: int = 100) -> tuple[Job, ...]:
+    def make_export(self, filters: MappingType[str, Any]) -> Job:
+        """All logged predictions that fit, written into a file by a worker."""
+        return _record(Job, self._json("POST", "/v1/exports/predictions", params=_given({**filters})))
+
+    def jobs(self, limit: int = 100, kind: JobKind | None = None) -> tuple[Job, ...]:
         """Newest first."""
-        return _list(Job, self._json("GET", "/v1/jobs", params={"limit": limit}), "items")
+        return _list(Job, self._json("GET", "/v1/jobs", params=_given({"limit": limit, "kind": kind})), "items")
 
     def job(self, job_id: str) -> Job:
         return _record(Job, self._json("GET", f"/v1/jobs/{_part(job_id)}"))

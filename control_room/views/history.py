@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
-from control_room import address, asked, exports, grids, parts, session, tables
+from control_room import address, asked, grids, parts, session, tables
 from control_room.grids import Column
-from control_room.i18n import N_, date_form, gettext, moment, number, reader, speaking
-from control_room.views import prediction
+from control_room.i18n import N_, date_form, gettext, moment, number
+from control_room.views import jobs, prediction
 from control_room.views.choose import choice_field
 from ml.records import WHAT_IF, HistoryPage
 
-MOST_EXPORTED = 200_000  # the console holds them for a moment
 PAGE_SIZES = (50, 100, 500)
 KNOWN = {None: N_("all"), True: N_("only with actual sales"), False: N_("only without")}
 SOURCES = ("api", "console", "file", "forecast", WHAT_IF)
@@ -134,21 +131,12 @@ def table(found: HistoryPage | None, chosen: dict[str, Any]) -> None:
 
 
 def _everything(chosen: dict[str, Any]) -> None:
-    """All rows that fit, made when asked for and outside of the page."""
-    to, api = reader(), session.services().api
-
-    def made() -> bytes:
-        frame = pd.read_csv(io.BytesIO(api.export_history(chosen, MOST_EXPORTED)))
-        with speaking(to):
-            return exports.csv_bytes(frame)
-
-    st.download_button(
-        gettext("Download all that fit (CSV)"), made, "predictions.csv", exports.CSV_MIME, key="history-all",
-        on_click="ignore", icon=":material/download_for_offline:",
-        help=gettext("Up to {rows} rows, newest first. More: GET /v1/exports/predictions.").format(
-            rows=number(MOST_EXPORTED)
-        ),
-    )  # fmt: skip
+    """All rows that fit: a worker writes them, however many they are."""
+    help = gettext("All pages of this table in one file, as CSV, XLSX or Parquet. It is written in the background.")
+    if st.button(gettext("Export all that fit"), key="history-all", icon=":material/download_for_offline:", help=help):
+        jobs.export(chosen)
+    jobs.followed()
+    jobs.recent("export")
 
 
 def _nothing(filtered: bool) -> None:

@@ -439,13 +439,13 @@ def a_file() -> None:
     if file is not None:
         _ask_file(file)
     _paste()
-    jobs.recent()
+    jobs.recent("predict")
 
 
 def files_of_others() -> None:
     """For who may read what others had predicted."""
     jobs.followed()
-    jobs.recent()
+    jobs.recent("predict")
 
 
 def _paste() -> None:

@@ -271,6 +271,10 @@ class World:
     def add_job(self, job_id: str, state: str, **facts: Any) -> None:
         self.jobs[job_id] = job(job_id, state, **facts)
 
+    def add_export(self, job_id: str, state: str, **facts: Any) -> None:
+        nothing = {"filename": "predictions", "bytes": 0, "model": None, "data_version": None, "rows_refused": 0}
+        self.jobs[job_id] = job(job_id, state, kind="export", **{**nothing, **facts})
+
     def full(self) -> World:
         self.uploads = {
             "u1": upload("u1", "ventas-2026.csv", "received"),
@@ -509,9 +513,14 @@ class FakeApi:
         self.world.jobs["job1"] = job("job1", "queued", filename=filename)
         return self.world.jobs["job1"]
 
-    def jobs(self, limit: int = 100) -> tuple[r.Job, ...]:
+    def make_export(self, filters: Any) -> r.Job:
+        self.world.asked("api", f"make_export {dict(filters)}")
+        self.world.add_export("export1", "queued")
+        return self.world.jobs["export1"]
+
+    def jobs(self, limit: int = 100, kind: str | None = None) -> tuple[r.Job, ...]:
         self.world.asked("api", "jobs")
-        return tuple(self.world.jobs.values())
+        return tuple(job for job in self.world.jobs.values() if kind in (None, job.kind))
 
     def job(self, job_id: str) -> r.Job:
         self.world.asked("api", "job")
@@ -563,10 +572,6 @@ class FakeApi:
         first = int(cursor or 0)
         items = tuple(history_item(first + index) for index in range(min(limit, 60)))
         return r.HistoryPage(items=items, next_cursor=str(first + 60) if first < 120 else None)
-
-    def export_history(self, filters: Any, limit: int) -> bytes:
-        self.world.asked("api", f"export {dict(filters)} {limit}")
-        return b"prediction_id,store,prediction\n5000,=S01,12.5\n"
 
     def prediction(self, prediction_id: int) -> r.HistoryItem:
         self.world.asked("api", f"prediction {prediction_id}")

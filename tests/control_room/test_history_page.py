@@ -5,11 +5,10 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-import streamlit as st
 
 from control_room import session
 from control_room.tables import history
-from ml.records import Judgement
+from ml.records import JobProgress, Judgement
 
 both = pytest.mark.parametrize("language", ["en", "es"])
 
@@ -104,12 +103,56 @@ def test_every_filter_is_in_the_address(console, world):
         assert part in asked
 
 
-@pytest.mark.parametrize(("language", "row"), [("en", "5000,'=S01,12.5"), ("es", "5000;'=S01;12,5")])
-def test_all_rows_that_fit_are_made_when_asked_for(console, world, monkeypatch, language, row):
-    offered, button = {}, st.download_button
-    monkeypatch.setattr(st, "download_button", lambda label, data, *args, **more: (
-        offered.update({more["key"]: data}), button(label, data, *args, **more))[1])  # fmt: skip
-    console("history", language, in_store="S02")
-    assert not any(what.startswith("export") for _, what in world.calls)
-    assert row in offered["history-all"]().decode("utf-8-sig")
-    assert ("api", "export {'store': 'S02'} 200000") in world.calls
+def test_all_rows_that_fit_are_asked_for_with_the_filters(console, world):
+    app = console("history", in_store="S02")
+    assert not any("export" in what for _, what in world.calls)
+    app.button(key="history-all").click().run()
+    assert not app.exception
+    assert ("api", "make_export {'store': 'S02'}") in world.calls
+    assert app.query_params["job"] == "export1"
+
+
+@pytest.mark.parametrize(
+    ("language", "begun", "counted"),
+    [
+        ("en", "30,000 of 120,000 rows", "120,000 predictions"),
+        ("es", "30.000 de 120.000 filas", "120.000 predicciones"),
+    ],
+)
+def test_all_rows_that_fit_are_written_in_the_background(console, world, said, language, begun, counted):
+    world.add_export("export1", "running")
+    app = console("history", language, job="export1")
+    assert [bar.proto.text for bar in app.get("progress")] == [begun]
+    assert app.button(key="cancel-job")
+
+    progress = JobProgress(rows_done=120_000, rows_total=120_000, chunks_done=4, chunks_total=4, share=1.0)
+    world.add_export("export2", "done", progress=progress)
+    app = console("history", language, job="export2")
+    assert counted in said(app)
+    offered = [button.label.split()[-1] for button in app.download_button if button.key.startswith("get-")]
+    assert offered == ["CSV", "XLSX", "PARQUET"]
+    assert not app.exception
+
+
+def test_an_export_of_nothing_says_so(console, world, said):
+    world.add_export("export1", "done", progress=JobProgress(rows_total=0, share=1.0))
+    app = console("history", job="export1")
+    assert "No prediction fits these filters" in said(app)
+    assert not app.exception
+
+
+def test_exports_of_before_are_listed_apart_from_files(console, world):
+    world.add_job("job1", "done")
+    world.add_export("export1", "done")
+    (listed,) = [frame.value for frame in console("history").dataframe if "Open" in frame.value]
+    assert listed["Open"].tolist() == ["history?job=export1"]
+    (listed,) = [frame.value for frame in console("predict", way="file").dataframe if "Open" in frame.value]
+    assert listed["Open"].tolist() == ["predict?way=file&job=job1"]
+
+
+def test_who_may_only_look_is_not_shown_cancel(console, world):
+    world.role = "viewer"
+    world.add_export("export1", "running")
+    app = console("history", job="export1")
+    assert not app.exception
+    assert {"history-all", "cancel-job"} & {button.key for button in app.button} == {"history-all"}

@@ -66,6 +66,7 @@ def fill_log(settings: Settings, database: str, rows: int) -> int:
         columns = [(name, kind) for name, kind in connection.execute(COLUMNS)]
         names, chosen = ", ".join(name for name, _ in columns), ", ".join(_shifted(*column) for column in columns)
         copies = f"INSERT INTO predictions ({names}) SELECT {chosen} FROM predictions, generate_series(1, :times) AS n"
+        copies += f" ORDER BY n % {DAYS} DESC"  # oldest first, as a log grows: its index of parts relies on it
         connection.execute(sa.text(copies), {"times": max(0, -(-(rows - known) // known))})
         found: int = connection.execute(COUNT).scalar_one()
     engine.dispose()

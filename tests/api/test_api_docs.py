@@ -47,6 +47,7 @@ def test_the_commands_work(at_work):
                                   text=True, timeout=60)  # fmt: skip
             assert done.returncode == 0, text + done.stdout + done.stderr
     assert (folder / "result.csv").read_text("utf-8-sig").startswith("row,date,store,product,")
+    assert (folder / "predictions.csv").read_text("utf-8-sig").startswith("prediction_id,created_at,date,store,")
 
 
 def test_the_python_works(at_work):

@@ -9,20 +9,32 @@ import streamlit as st
 from control_room import address, charts, parts, session, tables
 from control_room.i18n import N_, date_form, gettext
 from control_room.views import reigns
-from control_room.views.experiments import Case
+from control_room.views.experiments import Case, by_segment, runs
 from ml.records import Evaluation
 
 VIEWS = {
+    "segments": N_("Where it is better, where worse"),
     "diagnostics": N_("Calibration and errors"),
     "search": N_("Search for parameters"),
     "champions": N_("Champions over what sold"),
+    "runs": N_("All runs in MLflow"),
 }
+JUDGED = ("segments", "diagnostics", "search")  # they tell of one model
 
 
 def behind(case: Case | None) -> None:
     """One of the views, kept in the address; the others are not drawn."""
     view = address.segments(gettext("Evidence"), list(VIEWS), "behind", lambda code: gettext(VIEWS[code]))
-    draw = {"diagnostics": lambda: diagnostics(case), "search": lambda: search(case), "champions": reigns.timeline}
+    draw = {
+        "segments": lambda: by_segment(case),
+        "diagnostics": lambda: diagnostics(case),
+        "search": lambda: search(case),
+        "champions": reigns.timeline,
+        "runs": runs,
+    }
+    if view in JUDGED and (case is None or case.report.evaluation is None):
+        st.caption(gettext("There is something to see here once a model has been judged."))
+        return
     draw[view]()
 
 

@@ -337,7 +337,6 @@ def by_segment(case: Case | None) -> None:
     evaluation = case.report.evaluation if case else None
     if evaluation is None or not evaluation.segments:
         return
-    parts.section(gettext("Where it is better, where worse"))
     kinds = list(dict.fromkeys(item.by for item in evaluation.segments))
     by = address.segments(gettext("Compare by"), kinds, "segment", lambda code: words.word(words.SEGMENT_NAMES, code))
     found = [item for item in evaluation.segments if item.by == by]
@@ -349,7 +348,6 @@ def by_segment(case: Case | None) -> None:
 
 def runs() -> None:
     """Every MLflow run with its parameters and metrics."""
-    parts.section(gettext("All runs in MLflow"))
     seen = asked.experiment_runs()
     found = parts.need(seen, "mlflow", still=gettext("The comparison above comes from the API and still holds."))
     if found is None:

@@ -56,7 +56,7 @@ def test_without_a_champion_there_is_no_timeline(console, world, said):
 
 @both
 def test_disagreements_say_who_came_nearer(console, said, language):
-    app = console("experiments", language)
+    app = console("experiments", language, behind="diagnostics")
     assert not app.exception
     nearer = {"en": "Challenger", "es": "Aspirante"}[language]
     table = next(f.value for f in app.dataframe if list(f.value.iloc[:, -1]) == [nearer] * 5)
@@ -83,10 +83,18 @@ def test_the_search_is_shown_where_there_was_one(console, said, language, versio
 
 
 def test_an_older_model_has_no_such_figures_and_that_is_said(console, said):
-    assert "not kept yet when this model was judged" in said(console("experiments", version="6"))
+    assert "not kept yet when this model was judged" in said(console("experiments", version="6", behind="diagnostics"))
 
 
-@pytest.mark.parametrize("behind", ["diagnostics", "search", "champions"])
+@both
+def test_where_nothing_was_judged_the_views_say_so(console, world, said, language):
+    world.empty = True
+    text = {"en": "once a model has been judged", "es": "cuando se haya evaluado un modelo"}[language]
+    for behind in ("segments", "diagnostics", "search"):
+        assert text in said(console("experiments", language, behind=behind))
+
+
+@pytest.mark.parametrize("behind", ["segments", "diagnostics", "search", "champions", "runs"])
 def test_what_was_known_stays_while_services_are_away(console, world, said, behind):
     app = console("experiments", behind=behind)
     before = len(said(app))

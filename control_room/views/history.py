@@ -123,15 +123,16 @@ def table(found: HistoryPage | None, chosen: dict[str, Any]) -> None:
     frame = tables.history(found.items, given)
     picked = grids.grid(frame, _columns(), "history-grid", dark=session.dark(), height=460)
     parts.downloads(lambda: tables.history_export(found.items, given), "history", _cover(found, chosen), "history")
-    _everything(chosen)
     if picked:
         st.query_params[prediction.OPENED] = str(picked["id"])
     elif prediction.OPENED not in st.query_params:
         st.caption(gettext("Click a row to see everything that is known about it."))
 
 
-def _everything(chosen: dict[str, Any]) -> None:
+def everything(found: HistoryPage | None, chosen: dict[str, Any]) -> None:
     """All rows that fit: a worker writes them, however many they are."""
+    if found is None or not found.items:
+        return
     help = gettext("All pages of this table in one file, as CSV, XLSX or Parquet. It is written in the background.")
     if st.button(gettext("Export all that fit"), key="history-all", icon=":material/download_for_offline:", help=help):
         jobs.export(chosen)

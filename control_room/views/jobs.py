@@ -172,7 +172,7 @@ def recent(kind: JobKind) -> None:
     found = asked.jobs(kind).value
     if not found:
         return
-    titles = {"predict": gettext("Files predicted in the background"), "export": gettext("Exports of before")}
+    titles = {"predict": gettext("Files predicted in the background"), "export": gettext("Earlier exports")}
     with st.expander(titles[kind], icon=":material/history:"):
         st.dataframe(
             _table(found), hide_index=True,

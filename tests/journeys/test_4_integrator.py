@@ -1,5 +1,6 @@
 """An integrator: makes a key, sends the page's question with it, finds the answer in the history, revokes the key."""
 
+import re
 import subprocess
 
 import pytest
@@ -33,11 +34,26 @@ def test_the_key_predicts_and_the_answer_stands_in_the_history(visitor, stack, s
     assert '"predictions":[' in done.stdout.replace(" ", "")
     (newest,) = visitor.api("/historical-predictions?limit=1")["items"]
 
-    visitor.go("history", store=newest["store"], product=newest["product"])
+    visitor.go("history", in_store=newest["store"], in_product=newest["product"])
     row = visitor.page.frame_locator("iframe").first.locator(".ag-row").first
     row.wait_for()
     assert f"{newest['prediction']:,.1f}"[:4] in row.inner_text()
     visitor.shot("integrator-2-history")
+
+
+def test_all_that_was_asked_of_a_store_is_taken_along(visitor):
+    (newest,) = visitor.api("/historical-predictions?limit=1")["items"]
+    visitor.go("history", in_store=newest["store"])
+    visitor.click("Export all that fit")
+    visitor.see("predictions were written", 60)
+    job = re.search(r"job=(\w+)", visitor.page.url)[1]
+    visitor.page.reload()  # nothing is lost by it
+    visitor.see("predictions were written")
+    visitor.shot("integrator-4-export")
+    result, about = visitor.sheet(f"get-predictions-{job}-xlsx").values()
+    assert result["prediction_id"].max() == newest["prediction_id"]
+    assert set(result["store"]) == {newest["store"]}
+    assert f"store = {newest['store']}" in str(about.rows())
 
 
 def test_a_revoked_key_is_refused(visitor, stack, secret):

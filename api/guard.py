@@ -40,7 +40,8 @@ class Guard:
         self.per_minute = settings.rate_limit
         self.rates = Rates(self.per_minute)
         self.own_host = (urlsplit(settings.api).hostname or "").lower()
-        self.hosts = Hosts(settings.allowed_hosts or ANY, [self.own_host])
+        shown = urlsplit(settings.api_shown).hostname or ""
+        self.hosts = Hosts(settings.allowed_hosts or ANY, [self.own_host, shown])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

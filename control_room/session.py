@@ -71,6 +71,11 @@ def _speaking_for(token: str) -> ApiClient:
     return connect_as(console().settings, token)
 
 
+def api_address() -> str:
+    """Where programs reach the API, which need not be where the console does."""
+    return console().settings.api_shown
+
+
 def services() -> Services:
     """The clients; the API's speaks for the reader, who may do there what their role may."""
     known = console()

@@ -40,6 +40,12 @@ class Settings(BaseModel):
     )
     lake: str = Field("", description="`s3://bucket/prefix` or a folder; empty: `lake` in the data folder.")
     api_url: str = Field("", description="Where the console finds the API; empty: 127.0.0.1 and the API port.")
+    api_shown_url: str = Field(
+        "",
+        pattern=r"^(https?://[^/\s]+)?$",
+        description="Address of the API as other programs reach it, shown on the pages and answered to; empty: as the "
+        "console finds it.",
+    )
     mlflow_url: str = Field("", description="MLflow tracking URL; empty: 127.0.0.1 and the MLflow port.")
     airflow_url: str = Field("", description="Airflow URL; empty: 127.0.0.1 and the Airflow port.")
     airflow_user: str = Field("admin", description="Airflow user that starts the runs.")
@@ -141,6 +147,10 @@ class Settings(BaseModel):
     @property
     def api(self) -> str:
         return (self.api_url or f"http://127.0.0.1:{self.api_port}").rstrip("/")
+
+    @property
+    def api_shown(self) -> str:
+        return self.api_shown_url or self.api
 
     @property
     def mlflow(self) -> str:

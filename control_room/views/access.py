@@ -46,7 +46,7 @@ def lead() -> None:
         text = gettext("The API does not answer, so no program can call it now.")
         parts.lead(gettext("API & access"), text, "bad")
         return
-    url = f"`{session.services().api.url}`"  # as code: written out it would become a link to nothing
+    url = f"`{session.api_address()}`"  # as code: written out it would become a link to nothing
     if not session.may("admin"):
         text = gettext("The API answers at {url}; it knows you as “{name}” with the role {role}.")
         role = words.word(words.USER_ROLE_NAMES, me.value.role)
@@ -81,18 +81,18 @@ def _openness() -> str:
 
 def from_a_program() -> None:
     """The live address, and one question that can be copied and works as it is."""
-    api = session.services().api
+    api, url = session.services().api, session.api_address()
     parts.section(gettext("From a program"))
-    st.code(api.url, language=None)
+    st.code(url, language=None)
     way = address.segments(gettext("Language"), list(SNIPPETS), "snippet", lambda code: gettext(SNIPPETS[code]))
     catalog = asked.catalog()
     if catalog.problem is not None and catalog.problem.code == "no_data":
         st.caption(gettext("There is no data yet: the answer will come once a model serves."))
     made = {"curl": snippets.curl, "python": snippets.python, "excel": snippets.power_query}[way]
-    text = made(api.url, "/v1/forecast", _question(), api.needs_token)
+    text = made(url, "/v1/forecast", _question(), api.needs_token)
     st.code(text, language={"curl": "bash", "python": "python", "excel": None}[way], wrap_lines=True)
     st.caption(_how_to_use(way, api.needs_token))
-    st.link_button(gettext("All routes, to try out"), f"{api.url}/docs", icon=":material/menu_book:")
+    st.link_button(gettext("All routes, to try out"), f"{url}/docs", icon=":material/menu_book:")
 
 
 def _question() -> dict[str, Any]:

@@ -286,10 +286,10 @@ def _origin(answer: Answer) -> str:
 
 
 def _snippets(path: str, body: dict[str, Any]) -> None:
-    api = session.services().api
+    url, with_key = session.api_address(), session.services().api.needs_token
     with st.expander(gettext("The same from a program"), icon=":material/code:"):
-        st.code(snippets.curl(api.url, path, body, api.needs_token), language="bash")
-        st.code(snippets.python(api.url, path, body, api.needs_token), language="python")
+        st.code(snippets.curl(url, path, body, with_key), language="bash")
+        st.code(snippets.python(url, path, body, with_key), language="python")
 
 
 # ---------------------------------------------------------------- the next days

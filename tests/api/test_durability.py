@@ -66,6 +66,7 @@ def ask_until_dead(url, rows, acknowledged):
             acknowledged[request_id] = len(reply.json()["predictions"])
 
 
+@pytest.mark.timeout(120 + 30 * ROUNDS)
 def test_acknowledged_predictions_survive_a_kill(killable, trained, many):
     acknowledged: dict[str, int] = {}
     for turn in range(ROUNDS):

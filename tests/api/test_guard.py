@@ -81,7 +81,8 @@ def test_local_names(bare, host):
 @pytest.fixture(scope="module")
 def named(serve, make_settings):
     """With a key, and names of its own."""
-    with serve(make_settings(api_token=KEY, allowed_hosts="sales.example, .shop.example")) as made:
+    names = {"allowed_hosts": "sales.example, .shop.example", "api_shown_url": "https://api.example"}
+    with serve(make_settings(api_token=KEY, **names)) as made:
         yield made
 
 
@@ -95,7 +96,9 @@ def test_where_names_are_set_no_other_is_answered(named, host, path):
     assert "traceresponse" in reply.headers or reply.status_code == 400
 
 
-@pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "[::1]:8800", "Sales.Example:443", "a.shop.example"])
+@pytest.mark.parametrize(
+    "host", ["localhost:1", "127.0.0.1", "[::1]:8800", "Sales.Example:443", "a.shop.example", "api.example"]
+)
 def test_the_names_that_are_set(named, host):
     assert named.get("/openapi.json", headers={**WITH_KEY[0], "Host": host}).status_code == 200
 

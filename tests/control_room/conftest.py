@@ -267,6 +267,7 @@ class World:
     jobs: dict[str, r.Job] = field(default_factory=dict)
     overrides: list[r.Judgement] = field(default_factory=list)
     alerts: list[r.Alert] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def add_job(self, job_id: str, state: str, **facts: Any) -> None:
         self.jobs[job_id] = job(job_id, state, **facts)
@@ -936,7 +937,7 @@ def _part(name: str, world: World) -> r.PartHealth:
 
 def services(world: World) -> session.Services:
     fakes: tuple[Any, Any, Any] = (FakeApi(world), FakeAirflow(world), FakeMlflow(world))
-    return session.Services(Settings(), *fakes)
+    return session.Services(Settings(**world.settings), *fakes)
 
 
 # ---------------------------------------------------------------- fixtures

@@ -6,6 +6,8 @@ import ast
 import json
 import shlex
 
+import pytest
+
 from control_room import snippets
 
 BODY = {"store": "O'Brien & Söhne", "date": "2026-01-05", "price": 9.99}
@@ -31,3 +33,14 @@ def test_power_query_reads_the_body_as_it_is():
     assert json.loads(literal.replace('""', '"').replace("#(#)(", "#(")) == body
     assert '#"X-API-Key" = ApiKey' in code
     assert "ApiKey" not in snippets.power_query("http://x", "/v1/forecast", body, False)
+
+
+@pytest.mark.parametrize("page", ["access", "predict"])
+def test_pages_show_the_address_that_other_programs_reach(console, world, page):
+    world.settings = {"api_url": "http://api:8800", "api_shown_url": "https://api.shop.example"}
+    app = console(page)
+    if page == "predict":
+        app.button[0].click().run()
+    code = "\n".join(block.value for block in app.code)
+    assert "https://api.shop.example/" in code
+    assert "http://api:8800" not in code

@@ -175,6 +175,8 @@ def _cover(found: HistoryPage, chosen: dict[str, Any]) -> dict[str, object]:
 def turn(found: HistoryPage | None) -> None:
     trail: list[str] = st.session_state.setdefault("history-trail", [])
     cursor = st.query_params.get("cursor")
+    if not cursor and (found is None or not found.items):
+        return  # no page to turn to
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(gettext("Newest"), icon=":material/first_page:", disabled=cursor is None, key="first"):
             _go(None, [])

@@ -75,7 +75,7 @@ def drifted_data(services: Services, since: dt.datetime) -> Iterator[Event]:
 def finished_jobs(services: Services, since: dt.datetime) -> Iterator[Event]:
     for job in services.board.jobs(50):
         if job.ended_at is not None and job.ended_at >= since:
-            data = job.model_dump(mode="json", include={"job_id", "state", "filename", "rows_refused", "error"})
+            data = job.model_dump(mode="json", include={"job_id", "kind", "state", "filename", "rows_refused", "error"})
             yield Event(event_id=f"job-{job.job_id}", kind="job.finished", at=job.ended_at, data=data)
 
 

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 import uvicorn
 
 from api.main import create_app
+from api.worker import Worker
 from ml import jobs
 from ml.bundle import MANIFEST, sha256
 from ml.records import ETL_DAG, RETRAIN_DAG
@@ -254,6 +255,14 @@ def alone(
     changed = {"data_dir": folder / "data", "lake": str(folder / "lake"), "database_url": url}
     with serving(trained.model_copy(update=changed)) as api:
         yield api.ready()
+
+
+@pytest.fixture
+def worker(trained: Settings) -> Iterator[Worker]:
+    """A worker that works when it is told to."""
+    made = Worker(trained)
+    yield made
+    made.store.close()
 
 
 @pytest.fixture

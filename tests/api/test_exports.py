@@ -13,17 +13,8 @@ from api import exporting
 from api.worker import Worker
 from control_room.clients.api import ApiClient
 from ml.errors import ServiceDown
-from ml.records import HistoryItem, Job
-
-READ = {"csv": pl.read_csv, "xlsx": pl.read_excel, "parquet": pl.read_parquet}
-
-
-@pytest.fixture
-def worker(trained):
-    """A worker that works when it is told to."""
-    made = Worker(trained)
-    yield made
-    made.store.close()
+from ml.records import HistoryItem
+from tests.api.jobs import begun, content, one, result, worked_off
 
 
 @pytest.fixture(autouse=True)
@@ -42,20 +33,7 @@ def logged(served, many):
 
 
 def asked(api, **filters):
-    reply = api.post("/v1/exports/predictions", params=filters)
-    assert reply.status_code in (200, 202), reply.text
-    assert reply.headers["Location"] == f"/v1/jobs/{reply.json()['job_id']}"
-    return reply.status_code, Job.model_validate(reply.json())
-
-
-def one(api, job):
-    return Job.model_validate(api.get(f"/v1/jobs/{job.job_id}").json())
-
-
-def result(api, job, format="csv"):
-    reply = api.get(f"/v1/jobs/{job.job_id}/result", params={"format": format})
-    assert reply.status_code == 200, reply.text
-    return reply.content
+    return begun(api.post("/v1/exports/predictions", params=filters))
 
 
 def history(api, **filters):
@@ -68,11 +46,6 @@ def history(api, **filters):
             return found
 
 
-def worked_off(worker):
-    while worker.work_once():
-        pass
-
-
 @pytest.mark.parametrize("format", ["csv", "xlsx", "parquet"])
 def test_the_file_holds_what_the_history_shows(served, worker, logged, format):
     status, job = asked(served, source=logged)
@@ -81,7 +54,7 @@ def test_the_file_holds_what_the_history_shows(served, worker, logged, format):
     done = one(served, job)
     assert (done.state, done.progress.rows_done, done.progress.rows_total) == ("done", 150, 150)
     assert done.progress.chunks_total > 5
-    found = READ[format](io.BytesIO(result(served, job, format)))
+    found = result(served, job, format)
     items = history(served, source=logged)
     assert found.columns == list(exporting.COLUMNS)
     assert found["prediction_id"].to_list() == [item.prediction_id for item in items]
@@ -95,7 +68,7 @@ def test_the_streamed_file_has_the_same_columns_and_rows(served, worker, logged)
     _, job = asked(served, source=logged)
     worked_off(worker)
     streamed = pl.read_csv(io.BytesIO(served.get("/v1/exports/predictions", params={"source": logged}).content))
-    written = pl.read_csv(io.BytesIO(result(served, job)))
+    written = result(served, job)
     apart = ("created_at", "inputs")  # written in other ways
     assert written.drop(apart).equals(streamed.drop(apart))
 
@@ -105,11 +78,10 @@ def test_filters_by_what_sold_are_kept_to_and_said_in_the_workbook(served, worke
     served.http.put("/v1/actuals", json={"rows": [{**row, "sales": 7}]}).raise_for_status()
     _, job = asked(served, source=logged, has_actual=True, store=row["store"])
     worked_off(worker)
-    content = result(served, job, "xlsx")
-    (found,) = pl.read_excel(io.BytesIO(content)).iter_rows(named=True)
+    book = fastexcel.read_excel(content(served, job, "xlsx"))
+    (found,) = result(served, job, "xlsx").iter_rows(named=True)
     assert (found["product"], found["actual"]) == (row["product"], 7)
     assert found["error"] == pytest.approx(found["prediction"] - 7)
-    book = fastexcel.read_excel(content)
     assert book.sheet_names == ["result", "about"]
     about = dict(book.load_sheet("about", header_row=None).to_polars().iter_rows())
     assert about["filters"] == f"store = {row['store']}, source = {logged}, has_actual = True"
@@ -155,7 +127,7 @@ def test_a_worker_that_ends_leaves_the_rest_to_the_next(served, trained, logged,
     second = Worker(trained)
     served.wait_for(lambda: second.work_once() or not one(served, job).active, seconds=30)
     second.store.close()
-    found = pl.read_csv(io.BytesIO(result(served, job)))
+    found = result(served, job)
     assert found["prediction_id"].to_list() == [item.prediction_id for item in history(served, source=logged)]
 
 

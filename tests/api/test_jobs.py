@@ -20,17 +20,9 @@ from ml.errors import Conflict, ServiceDown
 from ml.jobboard import JobBoard, JobLost
 from ml.records import Job
 from ml.store import predictions
+from tests.api.jobs import READ, begun, one, result, worked_off
 
-READ = {"csv": pl.read_csv, "xlsx": pl.read_excel, "parquet": pl.read_parquet}
 TYPES = {"csv": "text/csv", "xlsx": XLSX, "parquet": PARQUET}
-
-
-@pytest.fixture
-def worker(trained):
-    """A worker that works when it is told to."""
-    made = Worker(trained)
-    yield made
-    made.store.close()
 
 
 @pytest.fixture
@@ -51,20 +43,7 @@ def as_file(frame, format="csv"):
 
 
 def asked(api, data, format="csv", **query):
-    reply = api.post("/v1/jobs", params=query, content=data, headers={"Content-Type": TYPES[format]})
-    assert reply.status_code in (200, 202), reply.text
-    assert reply.headers["Location"] == f"/v1/jobs/{reply.json()['job_id']}"
-    return reply.status_code, Job.model_validate(reply.json())
-
-
-def one(api, job):
-    return Job.model_validate(api.get(f"/v1/jobs/{job.job_id}").json())
-
-
-def result(api, job, format="csv"):
-    reply = api.get(f"/v1/jobs/{job.job_id}/result", params={"format": format})
-    assert reply.status_code == 200, reply.text
-    return READ[format](io.BytesIO(reply.content))
+    return begun(api.post("/v1/jobs", params=query, content=data, headers={"Content-Type": TYPES[format]}))
 
 
 def logged_rows(api, job):
@@ -72,11 +51,6 @@ def logged_rows(api, job):
     with api.services.store.begin() as connection:
         found = connection.execute(query.where(predictions.c.request_id == job.job_id)).all()
     return sorted(tuple(row) for row in found)
-
-
-def worked_off(worker):
-    while worker.work_once():
-        pass
 
 
 @pytest.mark.parametrize("format", ["csv", "xlsx", "parquet"])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ml.advice import Error, Facts, Rules, advise, error_by_day, error_by_fold, expected_gain, weighted_drift
@@ -183,6 +183,7 @@ def test_blocked_exactly_when_something_is_in_the_way(facts):
 
 @given(drifts, st.floats(0.1, 10))
 def test_importances_have_any_scale(drift, factor):
+    assume(all(weight == 0 or weight > 1e-300 for _, weight in drift.values()))  # less loses digits
     scaled = {name: (effect, weight * factor) for name, (effect, weight) in drift.items()}
     assert weighted_drift(scaled) == pytest.approx(weighted_drift(drift))
 

@@ -145,8 +145,8 @@ def weighted_drift(drift: Mapping[str, tuple[float, float]]) -> float:
 
     Examples
     --------
-    >>> weighted_drift({"price": (0.4, 3.0), "promotion": (0.0, 1.0)})
-    0.3
+    >>> weighted_drift({"price": (0.5, 3.0), "promotion": (0.0, 1.0)})
+    0.375
     """
     total = sum(max(importance, 0.0) for _, importance in drift.values())
     return sum(effect * max(importance, 0.0) for effect, importance in drift.values()) / total if total else 0.0

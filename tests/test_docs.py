@@ -1,5 +1,7 @@
-"""README, .env.example and the settings class say the same."""
+"""README, .env.example and the settings class say the same, and examples in docstrings give what they say."""
 
+import doctest
+import importlib
 import re
 from pathlib import Path
 
@@ -76,3 +78,17 @@ def test_commands_of_the_readme_exist():
 def test_addresses_of_the_readme_are_the_defaults():
     ports = {int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", README)}
     assert ports == {FIELDS[f"{name}_port"].default for name in ("console", "api", "airflow", "mlflow")}
+
+
+WITH_EXAMPLES = [
+    path.relative_to(ROOT).with_suffix("")
+    for folder in ("api", "bench", "control_room", "deploy", "ml")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if ">>> " in path.read_text()
+]
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=str)
+def test_examples_in_docstrings_give_what_they_say(path):
+    module = importlib.import_module(".".join(path.parts))
+    assert doctest.testmod(module).failed == 0

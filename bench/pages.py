@@ -69,6 +69,8 @@ def fill_log(settings: Settings, database: str, rows: int) -> int:
         copies += f" ORDER BY n % {DAYS} DESC"  # oldest first, as a log grows: its index of parts relies on it
         connection.execute(sa.text(copies), {"times": max(0, -(-(rows - known) // known))})
         found: int = connection.execute(COUNT).scalar_one()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE predictions")  # not beside the first page
     engine.dispose()
     return found
 

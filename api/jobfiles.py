@@ -7,7 +7,6 @@ import io
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 from typing import IO, Any, Literal
 
 import polars as pl
@@ -109,9 +108,10 @@ def _added(services: Services, new: NewJob) -> tuple[Job, bool]:
 
 
 def result_file(
-    lake: Lake, job: Job, format: ResultFormat, about: Mapping[str, Any] = MappingProxyType({})
+    lake: Lake, job: Job, format: ResultFormat, filters: Mapping[str, Any] | None = None
 ) -> Iterator[bytes]:
-    """The parts of the result as one file, piece by piece; ``about`` is told on a sheet of its own in XLSX.
+    """The parts of the result as one file, piece by piece; ``filters`` of an export are told in XLSX, on a sheet of
+    what the workbook is.
 
     Raises
     ------
@@ -135,20 +135,17 @@ def result_file(
         )
     keys = _parts(lake, job)
     if format == "xlsx":
-        return _xlsx(lake, keys, about)
+        return _xlsx(lake, keys, _about(job, filters or {}))
     return {"csv": _csv, "parquet": _parquet}[format](lake, keys)
 
 
-def about(services: Services, job: Job) -> dict[str, Any]:
+def _about(job: Job, filters: Mapping[str, Any]) -> dict[str, Any]:
     """What a workbook says of itself."""
     facts = {"job": job.job_id, "made at (UTC)": f"{job.ended_at:%Y-%m-%d %H:%M:%S}", "rows": job.progress.rows_done}
-    if job.kind == "export":
-        filters = services.board.filters(job.job_id)
-        return {"file": "logged predictions", "filters": "none", **facts} | (
-            {"filters": ", ".join(f"{name} = {value}" for name, value in filters.items())} if filters else {}
-        )
-    version = job.model.version if job.model else ""
-    return {"file": job.filename, "model": f"v{version}", "data version": job.data_version, **facts}
+    if job.model is None:
+        told = ", ".join(f"{name} = {value}" for name, value in filters.items()) or "none"
+        return {"file": "logged predictions", "filters": told, **facts}
+    return {"file": job.filename, "model": f"v{job.model.version}", "data version": job.data_version, **facts}
 
 
 def refused_file(lake: Lake, job: Job, format: Literal["csv", "xlsx"]) -> bytes:

@@ -189,7 +189,7 @@ class JobBoard:
         return _job(row), True
 
     def filters(self, job_id: str) -> dict[str, Any]:
-        """What an export was asked for, by the names of the filters."""
+        """What an export was asked for, by the names of the filters; none for any other job."""
         with self.store.begin() as connection:
             reading = connection.scalar(sa.select(_c.reading).where(_c.job_id == job_id)) or {}
         return dict(reading.get("filters", {}))

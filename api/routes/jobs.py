@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from api.auth import needs
 from api.deps import ModelName, ServicesDep, Table
-from api.jobfiles import ResultFormat, about, of_upload, received, refused_file, result_file
+from api.jobfiles import ResultFormat, of_upload, received, refused_file, result_file
 from api.openapi import JOB, PARQUET, XLSX
 from api.routes.predict import loaded_model
 from api.routes.uploads import attachment
@@ -76,10 +76,10 @@ def result(
     services: ServicesDep, job_id: JobId, format: Annotated[ResultFormat, Query(alias="format")] = "csv"
 ) -> StreamingResponse:
     """Of a large file: in its order, `row` is the number that a person sees there (the header is row 1). Of an export:
-    the newest first, with the columns of `GET /v1/exports/predictions`. 409 while the job
-    isn't done, 410 when its files are no longer kept, 422 for more rows than a sheet of XLSX holds."""
-    job = services.board.job(job_id)
-    content = result_file(services.lake, job, format, about(services, job) if job.state == "done" else {})
+    the newest first, with the columns of `GET /v1/exports/predictions`. 409 while the job isn't done, 410 when its
+    files are no longer kept, 422 for more rows than a sheet of XLSX holds."""
+    filters = services.board.filters(job_id) if format == "xlsx" else None
+    content = result_file(services.lake, services.board.job(job_id), format, filters)
     disposition = {"Content-Disposition": f'attachment; filename="result-{job_id}.{format}"'}
     return StreamingResponse(content, media_type=MEDIA[format], headers=disposition)
 

@@ -19,30 +19,28 @@ VIEWS = {
     "champions": N_("Champions over what sold"),
     "runs": N_("All runs in MLflow"),
 }
-JUDGED = ("segments", "diagnostics", "search")  # they tell of one model
 
 
 def behind(case: Case | None) -> None:
     """One of the views, kept in the address; the others are not drawn."""
     view = address.segments(gettext("Evidence"), list(VIEWS), "behind", lambda code: gettext(VIEWS[code]))
-    draw = {
-        "segments": lambda: by_segment(case),
-        "diagnostics": lambda: diagnostics(case),
-        "search": lambda: search(case),
-        "champions": reigns.timeline,
-        "runs": runs,
-    }
-    if view in JUDGED and (case is None or case.report.evaluation is None):
-        st.caption(gettext("There is something to see here once a model has been judged."))
-        return
-    draw[view]()
-
-
-def diagnostics(case: Case | None) -> None:
-    """A model that was judged before these figures were kept has none; that is said."""
     evaluation = case.report.evaluation if case else None
-    if case is None or evaluation is None:
-        return
+    if view == "champions":
+        reigns.timeline()
+    elif view == "runs":
+        runs()
+    elif case is None or evaluation is None:
+        st.caption(gettext("There is something to see here once a model has been judged."))
+    elif view == "segments":
+        by_segment(evaluation)
+    elif view == "diagnostics":
+        diagnostics(case, evaluation)
+    else:
+        search(case)
+
+
+def diagnostics(case: Case, evaluation: Evaluation) -> None:
+    """A model that was judged before these figures were kept has none; that is said."""
     if not evaluation.calibration:
         st.caption(gettext("They were not kept yet when this model was judged; a new training has them."))
         return
@@ -75,10 +73,8 @@ def _disagreements(case: Case, evaluation: Evaluation) -> None:
     parts.downloads(lambda: frame, f"disagreements-v{case.version}", cover, "disagreements")
 
 
-def search(case: Case | None) -> None:
+def search(case: Case) -> None:
     """How the parameters were found, and which of them mattered."""
-    if case is None:
-        return
     if len(case.report.trials) < 2:
         st.caption(gettext("The parameters of this model were not searched."))
         return

@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 from control_room import address, asked, charts, grids, parts, session, tables, words
 from control_room.grids import Column
 from control_room.i18n import gettext, moment, reader, speaking
-from ml.records import Decision, ModelInfo, ModelReport, Promotion
+from ml.records import Decision, Evaluation, ModelInfo, ModelReport, Promotion
 
 
 @dataclass(frozen=True)
@@ -333,9 +333,9 @@ def by_week_and_fold(case: Case | None) -> None:
         parts.chart(charts.fold_chart(evaluation, dark=session.dark()), "folds")
 
 
-def by_segment(case: Case | None) -> None:
-    evaluation = case.report.evaluation if case else None
-    if evaluation is None or not evaluation.segments:
+def by_segment(evaluation: Evaluation) -> None:
+    if not evaluation.segments:
+        st.caption(gettext("They were not kept yet when this model was judged; a new training has them."))
         return
     kinds = list(dict.fromkeys(item.by for item in evaluation.segments))
     by = address.segments(gettext("Compare by"), kinds, "segment", lambda code: words.word(words.SEGMENT_NAMES, code))

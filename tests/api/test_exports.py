@@ -156,6 +156,7 @@ def test_exports_and_files_are_listed_apart_and_the_client_speaks_the_same(serve
     assert job.job_id not in {item.job_id for item in client.jobs(kind="predict")}
     worked_off(worker)
     assert pl.read_csv(io.BytesIO(client.job_result(job.job_id))).height == 150
+    assert pl.read_csv(io.BytesIO(client.export_history({"source": logged}, 100))).height == 100
 
 
 def test_a_filter_that_is_none_is_refused(served):

@@ -10,17 +10,18 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from api.loading import Loaded
 from api.rows import MAX_ROWS, Form, Refused
+from ml.copying import LogRows, begun, day, numbers, text, words
 from ml.quick import Columnar
 from ml.records import LEVELS
-from ml.store import LogText, array_text, copy_field
 from ml.support import level
 
+T = TypeVar("T", str, bytes)
 UNITS = ("prediction", *(f"{side}_{share}" for share in LEVELS for side in ("low", "high")))
 
 
@@ -90,9 +91,9 @@ class Told:
         names = (*UNITS, "similar_days", "similar_sibling_days", *inputs)
         return {name: orjson.dumps(self.found[name]).decode()[1:-1].split(",") for name in names}
 
-    def logged(self, source: str) -> LogText:
-        """As :func:`ml.store.log_text` has it."""
-        model, at = self.loaded.named, self.created_at.isoformat()
+    def logged(self, source: str) -> LogRows:
+        """As :func:`ml.copying.log_rows` has it."""
+        model, first = self.loaded.named, begun(self.created_at)
         constant = (
             self.loaded.forecaster.unit,
             model["version"],
@@ -102,16 +103,20 @@ class Told:
             source,
             self.request_id,
         )
-        columns = [
-            _each(self.found["date"], str),
-            *(_each(self.found[name], copy_field) for name in ("store", "product")),
-            list(map(copy_field, self._inputs)),
-            *(self._numbers[name] for name in (*UNITS, "similar_days")),
-            [copy_field(array_text(words)) for words in self.found["warnings"]],
+        fixed = b"".join(map(text, constant))
+        columns = (
+            _each(self.found["date"], day),
+            *(_each(self.found[name], text) for name in ("store", "product")),
+            [text(one.encode()) for one in self._inputs],
+            numbers([self.found[name] for name in UNITS]),
+            numbers([self.found["similar_days"]], ">i8"),
+            list(map(words, self.found["warnings"])),
+        )
+        rows = [
+            b"".join((first, date, store, product, inputs, units, fixed, similar, warnings))
+            for date, store, product, inputs, units, similar, warnings in zip(*columns, strict=True)
         ]
-        fixed = "\t".join(map(copy_field, constant)).replace("%", "%%")
-        form = f"{at}\t" + "%s\t" * (len(columns) - 2) + f"{fixed}\t%s\t%s\n"
-        return LogText([(self.request_id, at)], "".join([form % row for row in zip(*columns, strict=True)]).encode())
+        return LogRows([(self.request_id, self.created_at.isoformat())], len(rows), b"".join(rows))
 
     def sent(self) -> bytes:
         """As :func:`api.scoring.written` has them."""
@@ -164,7 +169,7 @@ def _constant(value: Any) -> str:
     return _json(value).replace("%", "%%")
 
 
-def _each(values: Sequence[Any], written: Callable[[Any], str]) -> list[str]:
+def _each(values: Sequence[Any], written: Callable[[Any], T]) -> list[T]:
     """Each value written; of equal ones the first."""
     found = {value: written(value) for value in set(values)}
     return [found[value] for value in values]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from api.corked import Corked
 
 HEADER_SECONDS = 15.0  # from the connection, or the first byte of a further request, to the end of the headers
 READER_SECONDS = 60.0  # a full buffer that its reader does not empty
@@ -21,7 +23,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     _reader_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", Corked(transport, self.loop)))
         self._headers_due = self.loop.call_later(self.header_seconds, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -16,6 +16,7 @@ import polars as pl
 from api.filerows import Reading, read_rows
 from api.loading import Loaded
 from ml.closures import NAMES
+from ml.copying import TYPES
 from ml.features import SERIES
 from ml.jobboard import FileClaim, JobBoard
 from ml.lake import Lake
@@ -154,12 +155,12 @@ def result_rows(loaded: Loaded, found: pl.DataFrame) -> pl.DataFrame:
 
 
 def log_rows(loaded: Loaded, found: pl.DataFrame, request_id: str) -> pl.DataFrame:
-    """Forecast rows as they go into the log: one column per entry of ``ml.store.LOGGED``, ``inputs`` as JSON text.
+    """Forecast rows as they go into the log: one column per entry of ``ml.copying.TYPES``, ``inputs`` as JSON text.
 
     Sorted by series: PostgreSQL then fills the pages of its index one after the other, in two thirds of the time.
     """
     constant = {
-        "created_at": dt.datetime.now(dt.UTC).isoformat(),
+        "created_at": dt.datetime.now(dt.UTC),
         "unit": loaded.forecaster.unit,
         "model_version": loaded.ref.version,
         "model_alias": loaded.ref.alias,
@@ -175,11 +176,6 @@ def log_rows(loaded: Loaded, found: pl.DataFrame, request_id: str) -> pl.DataFra
         "prediction",
         *BOUNDS,
         "similar_days",
-        _array("warnings"),
-        *(pl.lit(value, pl.String).alias(name) for name, value in constant.items()),
+        pl.when(pl.col("warnings").list.len() > 0).then("warnings"),
+        *(pl.lit(value, TYPES[name]).alias(name) for name, value in constant.items()),
     )
-
-
-def _array(name: str) -> pl.Expr:
-    """A list of plain words as PostgreSQL writes an array, none as null."""
-    return pl.when(pl.col(name).list.len() > 0).then("{" + pl.col(name).list.join(",") + "}").alias(name)

@@ -30,9 +30,9 @@ from api.columns import Told, read_columns
 from api.loading import Loaded
 from api.rows import CONTRACT, Form, Input
 from ml.closures import NAMES
+from ml.copying import Logged, LogRows
 from ml.errors import ServiceDown
 from ml.records import LEVELS
-from ml.store import Logged, LogText
 from ml.support import level
 
 SMALL = 64  # rows of one request that may share a frame with others
@@ -97,7 +97,7 @@ class Log(Protocol):
 
     def log(self, rows: Sequence[Logged]) -> None: ...
 
-    def keep(self, rows: LogText) -> None: ...
+    def keep(self, rows: LogRows) -> None: ...
 
 
 class Line:

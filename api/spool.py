@@ -19,9 +19,10 @@ from pathlib import Path
 import orjson
 
 from api.journal import Segment
+from ml.copying import WRITTEN, Layout, Logged, LogRows, log_rows
 from ml.errors import InputError, ServiceDown
 from ml.records import Answer
-from ml.store import LOGGED, Logged, LogText, Store, log_text
+from ml.store import Store
 
 GATHER_SECONDS = 0.05  # what is answered meanwhile goes into the log at once
 AWAY_SECONDS = 1.0  # after the log refused rows, so long it is not asked again
@@ -79,9 +80,9 @@ class Spool:
 
     def log(self, rows: Sequence[Logged]) -> None:
         """As :meth:`keep`, for answers."""
-        self.keep(log_text(rows))
+        self.keep(log_rows(rows))
 
-    def keep(self, rows: LogText) -> None:
+    def keep(self, rows: LogRows) -> None:
         """Onto the disk, or where that takes nothing into the log: durable on return.
 
         Raises
@@ -90,7 +91,7 @@ class Spool:
             Neither takes them.
         """
         try:
-            self._append(orjson.dumps(rows.keys) + b"\n" + rows.text)
+            self._append(orjson.dumps([rows.keys, rows.rows]) + b"\n" + rows.data)
         except OSError as error:
             self._put_directly(rows, error.strerror or str(error))
 
@@ -123,14 +124,14 @@ class Spool:
             raise OSError(None, f"{MOST_BYTES >> 20} MB wait already")
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}{SUFFIX}"
-        segment = Segment.make(self.folder / name, room, orjson.dumps(LOGGED))
+        segment = Segment.make(self.folder / name, room, orjson.dumps(WRITTEN._asdict()))
         self._segments.append(segment)
         return segment
 
-    def _put_directly(self, rows: LogText, reason: str) -> None:
+    def _put_directly(self, rows: LogRows, reason: str) -> None:
         log.warning("this machine's disk takes no answers (%s): they go into the log one by one", reason)
         try:
-            self.store.log_text(LOGGED, [rows.text])
+            self.store.log_rows([rows])
         except ServiceDown as error:
             raise ServiceDown(
                 "prediction log", f"the database is away, and this machine's disk takes nothing ({reason})"
@@ -188,7 +189,7 @@ class Spool:
         for path in sorted(self.folder.glob("*.jsonl")):
             with path.open("rb") as file, suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                count = self.store.log_missing(LOGGED, [log_text([_logged(line) for line in file.read().splitlines()])])
+                count = self.store.log_missing([log_rows([_logged(line) for line in file.read().splitlines()])])
                 path.unlink(missing_ok=True)
                 log.warning("%d answers of an earlier version's spool are in the log now", count)
 
@@ -222,17 +223,17 @@ class Spool:
         self._open = None if segment is self._open else self._open
         log.error("answers on the disk have been damaged there; their file is kept: %s", segment.set_aside())
 
-    def _put(self, segment: Segment, batches: Sequence[LogText]) -> int:
+    def _put(self, segment: Segment, batches: Sequence[LogRows]) -> int:
         """Into the log; how many rows it did not have yet. What it refuses for good is set aside and keeps no other."""
-        columns = orjson.loads(segment.label)
+        layout = _layout(segment)
         try:
             if segment.found or not self._sure:
-                return self.store.log_missing(columns, batches)
-            return self.store.log_text(columns, [batch.text for batch in batches])
+                return self.store.log_missing(batches, layout)
+            return self.store.log_rows(batches, layout)
         except InputError as error:
             if len(batches) > 1:
                 return sum(self._put(segment, [batch]) for batch in batches)
-            self._set_aside(batches[0], error)
+            self._set_aside(batches[0], layout, error)
             return 0
         except Exception as error:
             if self._sure:
@@ -240,9 +241,9 @@ class Spool:
             self._sure, self._away_until = False, time.monotonic() + AWAY_SECONDS
             raise
 
-    def _set_aside(self, batch: LogText, error: InputError) -> None:
+    def _set_aside(self, batch: LogRows, layout: Layout, error: InputError) -> None:
         path = self.folder / f"refused-{uuid.uuid4().hex}.copy"
-        path.write_bytes(batch.text)
+        path.write_bytes(layout.stream([batch]))
         log.error("the log refuses %d answers (%s); they are kept in %s", batch.rows, error, path)
 
     def _run(self) -> None:
@@ -265,6 +266,15 @@ def _logged(line: bytes) -> Logged:
     return Logged(Answer.model_validate_json(orjson.dumps(found["answer"])), found["source"])
 
 
-def _batch(record: bytes) -> LogText:
-    keys, _, text = record.partition(b"\n")
-    return LogText([(request_id, created_at) for request_id, created_at in orjson.loads(keys)], text)
+def _layout(segment: Segment) -> Layout:
+    """What its records are; before there was a binary form only the columns were named."""
+    found = orjson.loads(segment.label)
+    return Layout(**found) if isinstance(found, dict) else Layout(found, binary=False)
+
+
+def _batch(record: bytes) -> LogRows:
+    """``[keys, rows]`` and the data; of text only the keys were kept, for its rows are its lines."""
+    told, _, data = record.partition(b"\n")
+    found = orjson.loads(told)
+    keys, rows = found if isinstance(found[-1], int) else (found, data.count(b"\n"))
+    return LogRows([(request_id, created_at) for request_id, created_at in keys], rows, data)

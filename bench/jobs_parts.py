@@ -26,12 +26,13 @@ from bench import plain
 from bench.engine_parts import HORIZON, Scratch, _clock
 from bench.tables import peak_gb
 from ml.bundle import DAYS, MANIFEST, sha256
+from ml.copying import TYPES
 from ml.dayeffects import DayEffects
 from ml.features import KEY, SERIES
 from ml.jobboard import NewJob
 from ml.records import ModelInfo
 from ml.settings import Settings, load_settings
-from ml.store import LOGGED, Store
+from ml.store import Store
 
 ASKED, OURS, PLAIN = "asked.csv", "result.csv", "plain.csv"
 FACTORS = (0.7, 1.1)  # prices that are tried, of the last known one
@@ -130,7 +131,7 @@ def _plain(scratch: Scratch, into_log: bool) -> Result:
         found = _predicted(scratch, data, panel, rows, booster, effects)
         with connection, connection.cursor() as cursor:
             if into_log:
-                _copy(cursor, f"predictions ({', '.join(LOGGED)})", _as_logged(found, request_id))
+                _copy(cursor, f"predictions ({', '.join(TYPES)})", _as_logged(found, request_id))
             else:
                 at, version = pl.lit(str(dt.datetime.now(dt.UTC))), pl.lit("1")
                 _copy(cursor, "plain", found.select(at.alias("at"), *found.columns, version.alias("version")))
@@ -168,9 +169,7 @@ def _as_logged(found: pl.DataFrame, request_id: str) -> pl.DataFrame:
     }  # fmt: skip
     bounds = [pl.col("prediction").alias(name) for name in ("low_80", "high_80", "low_95", "high_95")]
     inputs = pl.struct("price", "promotion").struct.json_encode().alias("inputs")
-    return found.with_columns(inputs, *bounds, *(pl.lit(v, pl.String).alias(n) for n, v in fixed.items())).select(
-        LOGGED
-    )
+    return found.with_columns(inputs, *bounds, *(pl.lit(v, pl.String).alias(n) for n, v in fixed.items())).select(TYPES)
 
 
 def _copy(cursor: Any, table: str, frame: pl.DataFrame) -> None:

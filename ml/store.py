@@ -18,9 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import orjson
 import polars as pl
 import psycopg2
 import sqlalchemy as sa
@@ -28,10 +27,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from ml import tracing
+from ml.copying import WRITTEN, Layout, Logged, LogRows, frame_rows, log_rows
 from ml.errors import BundleDamaged, Conflict, InputError, NotFound, ServiceDown
 from ml.records import (
     WHAT_IF,
-    Answer,
     ChampionsPage,
     Decision,
     HistoryItem,
@@ -226,38 +225,6 @@ job_workers = sa.Table(
     sa.Column("seen_at", _Time, nullable=False),
 )
 
-LOGGED = tuple(c.name for c in predictions.columns if c.name != "prediction_id")
-_COPY_PREDICTIONS = f"COPY predictions ({', '.join(LOGGED)}) FROM STDIN (FORMAT csv)"
-_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
-
-
-class LogText(NamedTuple):
-    """Answers as COPY takes them: a line each, fields as :func:`copy_field` writes them, in the order of ``LOGGED``.
-
-    ``keys``: request and moment (ISO 8601) of what was answered together, as it is found again in the log.
-    """
-
-    keys: Sequence[tuple[str, str]]
-    text: bytes
-
-    @property
-    def rows(self) -> int:
-        return self.text.count(b"\n")
-
-
-class Logged(NamedTuple):
-    """One answer as it goes into the log, with who asked (``api``, ``forecast``, ``console`` …).
-
-    ``answer``: or what :meth:`Answer.model_dump` would give, which is made in a tenth of the time.
-    """
-
-    answer: Answer | dict[str, Any]
-    source: str
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        return self.answer if isinstance(self.answer, dict) else self.answer.model_dump()
-
 
 @dataclass(frozen=True)
 class HistoryFilter:
@@ -378,10 +345,10 @@ class Store:
 
     def log_predictions(self, rows: Sequence[Logged]) -> None:
         """Write answers to the log: all or none, durable on return."""
-        self.log_text(LOGGED, [log_text(rows).text])
+        self.log_rows([log_rows(rows)])
 
-    def log_text(self, columns: Sequence[str], texts: Sequence[bytes]) -> int:
-        """As :meth:`log_predictions`, for :class:`LogText` with these columns; how many rows that were.
+    def log_rows(self, batches: Sequence[LogRows], layout: Layout = WRITTEN) -> int:
+        """As :meth:`log_predictions`, for rows as COPY takes them; how many rows that were.
 
         Raises
         ------
@@ -389,11 +356,10 @@ class Store:
             PostgreSQL does not take these values: it never will.
         """
         with self._cursor() as cursor, _values_checked():
-            cursor.copy_expert(_copy_from(columns), io.BytesIO(b"".join(texts)), size=COPY_BYTES)
-            return int(cursor.rowcount)
+            return _copied(cursor, batches, layout)
 
-    def log_missing(self, columns: Sequence[str], batches: Sequence[LogText]) -> int:
-        """As :meth:`log_text`, without what was answered together and is in the log already.
+    def log_missing(self, batches: Sequence[LogRows], layout: Layout = WRITTEN) -> int:
+        """As :meth:`log_rows`, without what was answered together and is in the log already.
 
         Returns
         -------
@@ -405,15 +371,8 @@ class Store:
         with self.begin() as connection, _values_checked():
             query = sa.select(*seen).where(seen[0].in_(ids), seen[1].between(min(moments), max(moments))).distinct()
             there = {(request_id, at.isoformat()) for request_id, at in connection.execute(query)}
-            new = [batch.text for batch in batches if there.isdisjoint(batch.keys)]
-            cursor = connection.connection.cursor()
-            cursor.copy_expert(_copy_from(columns), io.BytesIO(b"".join(new)), size=COPY_BYTES)
-            return int(cursor.rowcount)
-
-    def log_frame(self, frame: pl.DataFrame) -> None:
-        """Write many predictions at once with COPY: one column per entry of ``LOGGED``, ``inputs`` as JSON text."""
-        with self._cursor() as cursor:
-            copy_predictions(cursor, frame)
+            new = [batch for batch in batches if there.isdisjoint(batch.keys)]
+            return _copied(connection.connection.cursor(), new, layout)
 
     def history(
         self, wanted: HistoryFilter | None = None, *, limit: int = 100, cursor: str | None = None
@@ -875,18 +834,19 @@ def _without_nul(value: Any) -> Any:
 def _csv(frame: pl.DataFrame) -> io.BytesIO:
     """The rows as CSV for COPY: null is empty, an empty text is quoted."""
     buffer = io.BytesIO()
-    frame.write_csv(buffer, include_header=False, quote_style="non_numeric", datetime_format="%Y-%m-%d %H:%M:%S%.6f%z")
+    frame.write_csv(buffer, include_header=False, quote_style="non_numeric")
     buffer.seek(0)
     return buffer
 
 
 def copy_predictions(cursor: Any, frame: pl.DataFrame) -> None:
-    """As :meth:`Store.log_frame`, within whatever transaction the cursor is in."""
-    cursor.copy_expert(_COPY_PREDICTIONS, _csv(frame.select(LOGGED)), size=COPY_BYTES)
+    """A frame, as :func:`ml.copying.frame_rows` takes it, into the log within whatever transaction the cursor is in."""
+    cursor.copy_expert(WRITTEN.statement, io.BytesIO(frame_rows(frame)), size=COPY_BYTES)
 
 
-def _copy_from(columns: Sequence[str]) -> str:
-    return f"COPY predictions ({', '.join(columns)}) FROM STDIN"
+def _copied(cursor: Any, batches: Sequence[LogRows], layout: Layout) -> int:
+    cursor.copy_expert(layout.statement, io.BytesIO(layout.stream(batches)), size=COPY_BYTES)
+    return int(cursor.rowcount)
 
 
 @contextmanager
@@ -895,56 +855,6 @@ def _values_checked() -> Iterator[None]:
         yield
     except psycopg2.DataError as error:
         raise InputError(f"The log does not take these values: {str(error).splitlines()[0]}") from error
-
-
-def log_text(rows: Sequence[Logged]) -> LogText:
-    """Answers as they are handed to :meth:`Store.log_text`."""
-    values = [_logged_values(row) for row in rows]
-    lines = ("\t".join(map(copy_field, row)) for row in values)
-    keys = dict.fromkeys((row.parts["request_id"], row.parts["created_at"].isoformat()) for row in rows)
-    return LogText(list(keys), "".join(f"{line}\n" for line in lines).encode())
-
-
-def copy_field(value: str | None) -> str:
-    """A value as COPY's text format has it.
-
-    Examples
-    --------
-    >>> copy_field('back\\\\slash')
-    'back\\\\\\\\slash'
-    """
-    return r"\N" if value is None else value.translate(_ESCAPED)
-
-
-def _logged_values(row: Logged) -> tuple[str | None, ...]:
-    answer, none = row.parts, (None, None)
-    interval, model = answer["interval"], answer["model"]
-    return (
-        answer["created_at"].isoformat(),
-        answer["date"].isoformat(),
-        answer["store"],
-        answer["product"],
-        orjson.dumps(answer["inputs"], default=str).decode(),
-        repr(answer["prediction"]),
-        *(None if v is None else repr(v) for level in ("80", "95") for v in interval.get(level, none)),
-        answer["unit"],
-        model["version"],
-        model["alias"],
-        model["run_id"],
-        answer["data_version"],
-        row.source,
-        answer["request_id"],
-        str(answer["support"]["similar_days"]),
-        array_text(answer["warnings"]),
-    )
-
-
-def array_text(words: Sequence[str]) -> str | None:
-    """Words as PostgreSQL writes an array."""
-    if not words:
-        return None
-    escaped = (word.replace("\\", "\\\\").replace('"', '\\"') for word in words)
-    return "{" + ",".join(f'"{word}"' for word in escaped) + "}"
 
 
 def _history_query() -> sa.Select[Any]:

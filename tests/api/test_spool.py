@@ -13,15 +13,17 @@ import textwrap
 import time
 
 import orjson
+import psycopg2
 import pytest
 import sqlalchemy as sa
 
 from api import journal
 from api import spool as spooling
 from api.spool import Spool
+from ml.copying import WRITTEN, Logged
 from ml.errors import ServiceDown
 from ml.records import Answer, ModelRef, Support
-from ml.store import Logged, predictions
+from ml.store import predictions
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 NUMBERS = itertools.count()
@@ -58,11 +60,11 @@ class Away:
     def __init__(self) -> None:
         self.asked = 0
 
-    def log_text(self, columns, given):
+    def log_rows(self, batches, layout=None):
         self.asked += 1
         raise ServiceDown("database", "it is away")
 
-    log_missing = log_text
+    log_missing = log_rows
 
 
 def left(folder, *batches):
@@ -116,13 +118,13 @@ def test_rows_that_the_log_has_already_are_left_out(store, tmp_path):
 
 
 def test_a_connection_that_broke_after_the_log_took_the_rows_leaves_them_there_once(store, tmp_path, monkeypatch):
-    spool, taken = Spool(store, tmp_path), store.log_text
+    spool, taken = Spool(store, tmp_path), store.log_rows
 
-    def torn(columns, texts):
-        taken(columns, texts)
+    def torn(batches, layout):
+        taken(batches, layout)
         raise ServiceDown("database", "the connection broke")
 
-    monkeypatch.setattr(store, "log_text", torn)
+    monkeypatch.setattr(store, "log_rows", torn)
     for name in ("a", "b"):
         spool.log(logged(name, 2))
     with pytest.raises(ServiceDown):
@@ -242,6 +244,8 @@ def test_what_the_log_refuses_for_good_is_set_aside_and_keeps_no_other(store, tm
     assert [request for request, _ in in_log(store)] == ["one", "two"]
     (aside,) = tmp_path.glob("refused-*")
     assert b"bad" in aside.read_bytes()
+    with store._cursor() as cursor, aside.open("rb") as file, pytest.raises(psycopg2.DataError, match="0x00"):
+        cursor.copy_expert(WRITTEN.statement, file)  # it is a whole COPY: nothing else is wrong with it
     assert spool.waiting() == 0
     spool.stop()
 
@@ -321,3 +325,18 @@ def test_what_an_earlier_version_kept_goes_into_the_log_once(store, tmp_path):
     drained(store, tmp_path)
     assert not list(tmp_path.glob("*.jsonl"))
     assert [item.request_id for item in store.history().items] == ["b", "a", "a"]
+
+
+def test_records_of_the_version_that_wrote_text_go_into_the_log(store, tmp_path):
+    columns = [c.name for c in predictions.columns if c.name != "prediction_id"]
+    segment = journal.Segment.make(tmp_path / "1-x.journal", 1 << 14, orjson.dumps(columns))
+    for name, product in (("one", "P1"), ("two", "tab\\tand \\\\")):
+        line = [NOW.isoformat(), "2026-03-02", "S01", product, '{"price":2.0}', "1.5", "1.0", "2.0", "0.5", "3.0"]
+        line += ["units/day", "1", r"\N", "r", "d", "api", name, "3", '{"new_series"}']
+        record = "\t".join(line) + "\n"
+        segment.append(orjson.dumps([[name, NOW.isoformat()]]) + b"\n" + record.encode() * 2)
+    segment.close()
+    assert drained(store, tmp_path) == 4
+    assert in_log(store) == [("one", "P1")] * 2 + [("two", "tab\tand \\")] * 2
+    item = store.history().items[0]
+    assert (item.prediction, item.support, item.interval["80"]) == (1.5, 3, (1.0, 2.0))

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 from ml.accuracy import BYS, Judged, accuracy, weeks
+from ml.copying import Logged
 from ml.overrides import Overrides
 from ml.overrides import overrides as table
 from ml.records import WHAT_IF, Answer, ModelRef, NewJudgement, Support
-from ml.store import Logged
 
 FIRST = dt.date(2026, 3, 2)
 DAY = dt.timedelta(days=1)

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from ml import alerts
+from ml.copying import Logged
 from ml.errors import ServiceDown
 from ml.records import WHAT_IF, Answer, ModelRef, SeriesInfo, Support
-from ml.store import Logged
 
 LAST = dt.date(2026, 3, 29)
 DAY = dt.timedelta(days=1)

@@ -8,9 +8,9 @@ import random
 import polars as pl
 import pytest
 
+from ml.copying import Logged
 from ml.livedrift import prediction_drift
 from ml.records import WHAT_IF, Answer, ModelRef, Support
-from ml.store import Logged
 
 LAST = dt.date(2026, 3, 29)
 DAY = dt.timedelta(days=1)

@@ -14,11 +14,12 @@ import ml.audit
 import ml.scenarios
 from ml import store as module
 from ml.accounts import accounts, failures, sessions
+from ml.copying import TYPES, Logged
 from ml.errors import BundleDamaged, Conflict, InputError, NotFound, ServiceDown
 from ml.idempotency import requests
 from ml.overrides import overrides
 from ml.records import WHAT_IF, Answer, Decision, Gate, ModelRef, Preflight, ReadOptions, Support, Upload
-from ml.store import HEAD, LOGGED, VERSION_TABLE, HistoryFilter, Logged, Store
+from ml.store import HEAD, VERSION_TABLE, HistoryFilter, Store
 from ml.webhooks import deliveries
 
 NOW = dt.datetime(2026, 1, 4, 10, 42, 11, 123456, tzinfo=dt.UTC)
@@ -95,7 +96,7 @@ def test_what_was_logged_before_the_leaner_log_is_there_after_it(database_url):
         values = ", ".join(f"('{NOW}', '2026-01-05', 'S01', 'P001', '{{\"price\": 2.5, \"note\": null}}', {n}, 1, 2,"
             f" 0, 3, 'units/day', '8', NULL, 'r', 'd', 'api', 'old', 28, '{words}')"
             for n, words in enumerate(("[]", '["past_date"]', '["closed", "said \\"x\\""]')))  # fmt: skip
-        connection.exec_driver_sql(f"INSERT INTO predictions ({', '.join(LOGGED)}) VALUES {values}")
+        connection.exec_driver_sql(f"INSERT INTO predictions ({', '.join(TYPES)}) VALUES {values}")
     store.migrate()
     items = store.history().items
     assert [item.prediction for item in items] == [2.0, 1.0, 0.0]
@@ -523,7 +524,7 @@ def test_live_errors_take_the_last_prediction_made_before_the_day_was_known(stor
 
 def test_a_database_without_its_tables_is_not_ready_rather_than_broken(new_database):
     fresh = Store(new_database())
-    for ask in (fresh.history, lambda: fresh.log_frame(pl.DataFrame(schema=dict.fromkeys(LOGGED, pl.String)))):
+    for ask in (fresh.history, lambda: fresh.log_predictions([Logged(answer(), "api")])):
         with pytest.raises(ServiceDown, match="still being made"):
             ask()
     fresh.migrate()

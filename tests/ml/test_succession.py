@@ -5,11 +5,11 @@ import uuid
 
 import pytest
 
+from ml.copying import Logged
 from ml.errors import Conflict, Retired, ServiceDown
 from ml.records import Answer, Decision, ModelRef, Support
 from ml.registry import DECISION, Registry
 from ml.retirement import retire_old
-from ml.store import Logged
 from ml.succession import REPAIR, drop_challenger, move_champion, settle
 
 DECIDED = Decision(verdict="first", promote=True, needs_approval=False, reason="beats seasonal naive")

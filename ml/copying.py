@@ -1,0 +1,188 @@
+"""Answers as PostgreSQL's COPY takes them: in its binary format, which it reads in half the time of text.
+
+Format: https://www.postgresql.org/docs/current/sql-copy.html ("Binary Format"): a header, for each row the number of
+fields and each field with its length, a trailer. Frames are written by pgpq; a few rows sooner by what is below.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import orjson
+import polars as pl
+from pgpq import ArrowToPostgresBinaryEncoder
+
+from ml.records import LEVELS, Answer
+
+HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension
+TRAILER: Final = b"\xff\xff"
+NULL: Final = b"\xff\xff\xff\xff"
+# The log's columns in the order in which they are written.
+TYPES: Final[Mapping[str, Any]] = {
+    "created_at": pl.Datetime("us", "UTC"), "date": pl.Date, "store": pl.String, "product": pl.String,
+    "inputs": pl.String, "prediction": pl.Float64, "low_80": pl.Float64, "high_80": pl.Float64,
+    "low_95": pl.Float64, "high_95": pl.Float64, "unit": pl.String, "model_version": pl.String,
+    "model_alias": pl.String, "run_id": pl.String, "data_version": pl.String, "source": pl.String,
+    "request_id": pl.String, "similar_days": pl.Int64, "warnings": pl.List(pl.String),
+}  # fmt: skip
+_FIELDS = struct.pack(">h", len(TYPES))
+_LENGTH, _WHOLE, _DOUBLE, _DAY = (struct.Struct(form) for form in (">i", ">iq", ">id", ">ii"))
+_ARRAY = struct.Struct(">iiiii")  # dimensions, nulls, type of the elements, how many, number of the first
+_TEXT_TYPE = 25
+_FIRST_DAY, _FIRST_MOMENT = dt.date(2000, 1, 1).toordinal(), dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+class LogRows(NamedTuple):
+    """Answers as COPY takes them, without its header and trailer.
+
+    ``keys``: request and moment (ISO 8601) of what was answered together, as it is found again in the log; ``rows``:
+    how many there are.
+    """
+
+    keys: Sequence[tuple[str, str]]
+    rows: int
+    data: bytes
+
+
+class Logged(NamedTuple):
+    """One answer as it goes into the log, with who asked (``api``, ``forecast``, ``console`` …).
+
+    ``answer``: or what :meth:`Answer.model_dump` would give, which is made in a tenth of the time.
+    """
+
+    answer: Answer | dict[str, Any]
+    source: str
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return self.answer if isinstance(self.answer, dict) else self.answer.model_dump()
+
+
+class Layout(NamedTuple):
+    """What the data of some rows consists of: kept beside rows that may be written by another version of this program.
+
+    ``binary``: or text, as before the binary format was written.
+    """
+
+    columns: Sequence[str]
+    binary: bool = True
+
+    @property
+    def statement(self) -> str:
+        form = "binary" if self.binary else "text"
+        return f"COPY predictions ({', '.join(self.columns)}) FROM STDIN (FORMAT {form})"
+
+    def stream(self, batches: Iterable[LogRows]) -> bytes:
+        """Rows as a COPY of their own."""
+        data = b"".join([batch.data for batch in batches])
+        return HEADER + data + TRAILER if self.binary else data
+
+
+WRITTEN: Final = Layout(tuple(TYPES))
+
+
+def frame_rows(frame: pl.DataFrame) -> bytes:
+    """A frame with the columns of ``TYPES`` (``inputs`` is JSON text) as a whole COPY."""
+    table = frame.select(pl.col(name).cast(kind) for name, kind in TYPES.items()).to_arrow(
+        compat_level=pl.CompatLevel.oldest()
+    )
+    encoder = ArrowToPostgresBinaryEncoder(table.schema)
+    batches = (encoder.write_batch(batch) for batch in table.to_batches())
+    return b"".join([encoder.write_header(), *batches, encoder.finish()])
+
+
+def log_rows(rows: Sequence[Logged]) -> LogRows:
+    """Answers as they go into the log."""
+    parts = [row.parts for row in rows]
+    keys = dict.fromkeys((part["request_id"], part["created_at"].isoformat()) for part in parts)
+    data = b"".join([_row(part, row.source) for part, row in zip(parts, rows, strict=True)])
+    return LogRows(list(keys), len(rows), data)
+
+
+def _row(answer: dict[str, Any], source: str) -> bytes:
+    interval, model, none = answer["interval"], answer["model"], (None, None)
+    units = [answer["prediction"], *(value for share in LEVELS for value in interval.get(str(share), none))]
+    told = (
+        answer["unit"],
+        model["version"],
+        model["alias"],
+        model["run_id"],
+        answer["data_version"],
+        source,
+        answer["request_id"],
+    )
+    return b"".join(
+        [
+            begun(answer["created_at"]),
+            day(answer["date"]),
+            text(answer["store"]),
+            text(answer["product"]),
+            text(orjson.dumps(answer["inputs"], default=str)),
+            *map(double, units),
+            *map(text, told),
+            _WHOLE.pack(8, answer["support"]["similar_days"]),
+            words(answer["warnings"]),
+        ]
+    )
+
+
+# ---------------------------------------------------------------- fields
+
+
+def begun(created_at: dt.datetime) -> bytes:
+    """The beginning of a row: how many fields, and the first of them."""
+    return _FIELDS + _WHOLE.pack(8, (created_at - _FIRST_MOMENT) // _MICROSECOND)
+
+
+def day(value: dt.date) -> bytes:
+    """
+    Examples
+    --------
+    >>> day(dt.date(2000, 1, 2)).hex()
+    '0000000400000001'
+    """
+    return _DAY.pack(4, value.toordinal() - _FIRST_DAY)
+
+
+def text(value: str | bytes | None) -> bytes:
+    """
+    Examples
+    --------
+    >>> text("é"), text(None)
+    (b'\\x00\\x00\\x00\\x02\\xc3\\xa9', b'\\xff\\xff\\xff\\xff')
+    """
+    if value is None:
+        return NULL
+    data = value if isinstance(value, bytes) else value.encode()
+    return _LENGTH.pack(len(data)) + data
+
+
+def double(value: float | None) -> bytes:
+    return NULL if value is None else _DOUBLE.pack(8, value)
+
+
+def words(values: Sequence[str]) -> bytes:
+    """An array of text; null where there are none."""
+    if not values:
+        return NULL
+    return text(_ARRAY.pack(1, 0, _TEXT_TYPE, len(values), 1) + b"".join(map(text, values)))
+
+
+def numbers(columns: Sequence[Sequence[float]], kind: str = ">f8") -> list[bytes]:
+    """For each row its value in each of these columns, none of them null: ``>f8`` is double precision, ``>i8`` bigint.
+
+    Examples
+    --------
+    >>> numbers([[1.0, 2.0], [3.0, 4.0]]) == [double(1.0) + double(3.0), double(2.0) + double(4.0)]
+    True
+    """
+    fields = np.empty((len(columns[0]), len(columns)), dtype=[("length", ">i4"), ("value", kind)])
+    fields["length"] = 8
+    fields["value"] = np.array(columns).T
+    data, size = fields.tobytes(), fields.itemsize * len(columns)
+    return [data[start : start + size] for start in range(0, len(data), size)]

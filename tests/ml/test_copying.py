@@ -1,0 +1,99 @@
+"""Rows for COPY: what a frame gives, what single answers give, and what PostgreSQL itself would write."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+
+import orjson
+import polars as pl
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ml.copying import HEADER, TRAILER, TYPES, WRITTEN, Logged, frame_rows, log_rows, numbers
+from ml.store import predictions
+
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
+units = st.floats(allow_nan=False)
+bounds = st.none() | st.tuples(units, units)
+moments = st.integers(-(10**15), 3 * 10**15).map(
+    lambda us: dt.datetime(2000, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=us)
+)
+answers = st.fixed_dictionaries(
+    {
+        "created_at": moments,
+        "date": st.dates(dt.date(1990, 1, 1), dt.date(2100, 1, 1)),
+        "store": words,
+        "product": words,
+        "inputs": st.dictionaries(words, st.none() | words | units, max_size=3),
+        "prediction": units,
+        "low_high": st.tuples(bounds, bounds),
+        "unit": words,
+        "model": st.fixed_dictionaries({"version": words, "alias": st.none() | words, "run_id": words}),
+        "data_version": words,
+        "request_id": words,
+        "support": st.fixed_dictionaries({"similar_days": st.integers(-(2**63), 2**63 - 1)}),
+        "warnings": st.lists(words, max_size=3).map(tuple),
+    }
+)
+
+
+def logged(answer):
+    interval = {share: pair for share, pair in zip(("80", "95"), answer["low_high"], strict=True) if pair is not None}
+    return Logged({**answer, "interval": interval}, "api")
+
+
+def as_frame(rows):
+    """The same rows as a frame, put together another way."""
+    none = (None, None)
+    columns = [
+        (
+            row["created_at"],
+            row["date"],
+            row["store"],
+            row["product"],
+            orjson.dumps(row["inputs"]).decode(),
+            row["prediction"],
+            *(row["interval"].get("80", none)),
+            *(row["interval"].get("95", none)),
+            row["unit"],
+            *(row["model"][name] for name in ("version", "alias", "run_id")),
+            row["data_version"],
+            "api",
+            row["request_id"],
+            row["support"]["similar_days"],
+            list(row["warnings"]) or None,
+        )
+        for row in rows
+    ]
+    return pl.DataFrame(columns, schema=TYPES, orient="row")
+
+
+def test_the_columns_are_those_of_the_log():
+    assert list(TYPES) == [c.name for c in predictions.columns if c.name != "prediction_id"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(answers, max_size=4))
+def test_single_answers_are_written_as_a_frame_of_them_is(found):
+    rows = [logged(answer) for answer in found]
+    told = log_rows(rows)
+    assert told.rows == len(rows)
+    assert WRITTEN.stream([told]) == frame_rows(as_frame([row.parts for row in rows]))
+
+
+def test_numbers_are_the_fields_of_their_rows():
+    assert numbers([[1, -2]], ">i8") == [b"\0\0\0\x08" + (1).to_bytes(8), b"\0\0\0\x08" + (-2).to_bytes(8, signed=True)]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(answers, min_size=1, max_size=4))
+def test_postgresql_reads_them_and_writes_the_same(store, found):
+    told = log_rows([logged(answer) for answer in found])
+    with store._cursor() as cursor:
+        cursor.execute("TRUNCATE predictions")
+    assert store.log_rows([told]) == len(found)
+    back = io.BytesIO()
+    with store._cursor() as cursor:
+        cursor.copy_expert(WRITTEN.statement.replace("FROM STDIN", "TO STDOUT"), back)
+    assert back.getvalue() == HEADER + told.data + TRAILER

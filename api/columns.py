@@ -10,18 +10,20 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import orjson
 
 from api.loading import Loaded
 from api.rows import MAX_ROWS, Form, Refused
-from ml.copying import LogRows, begun, day, numbers, text, words
+from ml.copying import BULK_ROWS, LogRows, begun, day, marks, numbers, text, words
 from ml.quick import Columnar
 from ml.records import LEVELS
 from ml.support import level
 
 T = TypeVar("T", str, bytes)
+SERIES = itemgetter(0, 1)
 UNITS = ("prediction", *(f"{side}_{share}" for share in LEVELS for side in ("low", "high")))
 
 
@@ -116,7 +118,13 @@ class Told:
             b"".join((first, date, store, product, inputs, units, fixed, similar, warnings))
             for date, store, product, inputs, units, similar, warnings in zip(*columns, strict=True)
         ]
-        return LogRows([(self.request_id, self.created_at.isoformat())], len(rows), b"".join(rows))
+        if len(rows) >= BULK_ROWS:
+            rows = [
+                row
+                for _, _, row in sorted(zip(self.found["store"], self.found["product"], rows, strict=True), key=SERIES)
+            ]
+        data = b"".join([row + mark for row, mark in zip(rows, marks(len(rows)), strict=True)])
+        return LogRows([(self.request_id, self.created_at.isoformat())], len(rows), data)
 
     def sent(self) -> bytes:
         """As :func:`api.scoring.written` has them."""
@@ -137,7 +145,7 @@ class Told:
             *(self._numbers[name] for name in UNITS),
             *self._support(),
             self._inputs,
-            [_json(words) for words in self.found["warnings"]],
+            list(map(_words, self.found["warnings"])),
         ]
         rows = ",".join([form % row for row in zip(*columns, strict=True)])
         return f'{{"predictions":[{rows}]}}'.encode()
@@ -149,7 +157,7 @@ class Told:
             self._numbers["similar_days"],
             [levels[pair] for pair in zip(similar, siblings, strict=True)],
             self._numbers["similar_sibling_days"],
-            [_json(words) for words in self.found["outside"]],
+            list(map(_words, self.found["outside"])),
         ]
 
     @cached_property
@@ -162,6 +170,11 @@ class Told:
 
 def _json(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
+
+
+def _words(values: Sequence[str]) -> str:
+    """Mostly there are none."""
+    return _json(values) if values else "[]"
 
 
 def _constant(value: Any) -> str:

@@ -16,7 +16,7 @@ import polars as pl
 from api.filerows import Reading, read_rows
 from api.loading import Loaded
 from ml.closures import NAMES
-from ml.copying import TYPES
+from ml.copying import TYPES, batch
 from ml.features import SERIES
 from ml.jobboard import FileClaim, JobBoard
 from ml.lake import Lake
@@ -157,7 +157,7 @@ def result_rows(loaded: Loaded, found: pl.DataFrame) -> pl.DataFrame:
 def log_rows(loaded: Loaded, found: pl.DataFrame, request_id: str) -> pl.DataFrame:
     """Forecast rows as they go into the log: one column per entry of ``ml.copying.TYPES``, ``inputs`` as JSON text.
 
-    Sorted by series: PostgreSQL then fills the pages of its index one after the other, in two thirds of the time.
+    Sorted by series, as rows are that come with many others (:mod:`ml.copying`).
     """
     constant = {
         "created_at": dt.datetime.now(dt.UTC),
@@ -178,4 +178,5 @@ def log_rows(loaded: Loaded, found: pl.DataFrame, request_id: str) -> pl.DataFra
         "similar_days",
         pl.when(pl.col("warnings").list.len() > 0).then("warnings"),
         *(pl.lit(value, TYPES[name]).alias(name) for name, value in constant.items()),
+        batch(found.height),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -40,17 +41,27 @@ class Metrics:
             "control_room_predicted_rows", "Rows answered and logged.", ("model_version",), registry=self.registry
         )
 
+        # Methods, routes, states and versions are few: looking up a metric takes longer than adding to it.
+        self._of_request = cache(
+            lambda method, route, status: (
+                self._requests.labels(method, route, str(status)),
+                self._seconds.labels(method, route),
+            )
+        )
+        self._of_version = cache(self._rows.labels)
+
     def follow(self, services: Services) -> None:
         """Show the state of these parts at each scrape."""
         self.registry.register(_Parts(services))
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """``route`` as it is declared: the path that was asked for is input, and has no end of values."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        counter, histogram = self._of_request(method, route, status)
+        counter.inc()
+        histogram.observe(seconds)
 
     def predicted(self, version: str, rows: int) -> None:
-        self._rows.labels(version).inc(rows)
+        self._of_version(version).inc(rows)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

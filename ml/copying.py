@@ -21,6 +21,10 @@ from ml.records import LEVELS, Answer
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension
 TRAILER: Final = b"\xff\xff"
 NULL: Final = b"\xff\xff\xff\xff"
+# From so many rows on they are written sorted by series, into a part of the log that has no index on each row. The
+# last of them is marked: it has the highest identity, and for one version of a model few are looked through.
+BULK_ROWS: Final = 256
+ALONE, ONE_OF_MANY, LAST = 0, 1, 2
 # The log's columns in the order in which they are written.
 TYPES: Final[Mapping[str, Any]] = {
     "created_at": pl.Datetime("us", "UTC"), "date": pl.Date, "store": pl.String, "product": pl.String,
@@ -28,9 +32,10 @@ TYPES: Final[Mapping[str, Any]] = {
     "low_95": pl.Float64, "high_95": pl.Float64, "unit": pl.String, "model_version": pl.String,
     "model_alias": pl.String, "run_id": pl.String, "data_version": pl.String, "source": pl.String,
     "request_id": pl.String, "similar_days": pl.Int64, "warnings": pl.List(pl.String),
+    "batch": pl.Int16,
 }  # fmt: skip
 _FIELDS = struct.pack(">h", len(TYPES))
-_LENGTH, _WHOLE, _DOUBLE, _DAY = (struct.Struct(form) for form in (">i", ">iq", ">id", ">ii"))
+_LENGTH, _WHOLE, _DOUBLE, _DAY, _SMALL = (struct.Struct(form) for form in (">i", ">iq", ">id", ">ii", ">ih"))
 _ARRAY = struct.Struct(">iiiii")  # dimensions, nulls, type of the elements, how many, number of the first
 _TEXT_TYPE = 25
 _FIRST_DAY, _FIRST_MOMENT = dt.date(2000, 1, 1).toordinal(), dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
@@ -98,10 +103,27 @@ def frame_rows(frame: pl.DataFrame) -> bytes:
 
 def log_rows(rows: Sequence[Logged]) -> LogRows:
     """Answers as they go into the log."""
-    parts = [row.parts for row in rows]
-    keys = dict.fromkeys((part["request_id"], part["created_at"].isoformat()) for part in parts)
-    data = b"".join([_row(part, row.source) for part, row in zip(parts, rows, strict=True)])
-    return LogRows(list(keys), len(rows), data)
+    told = [(row.parts, row.source) for row in rows]
+    keys = dict.fromkeys((part["request_id"], part["created_at"].isoformat()) for part, _ in told)
+    if len(told) >= BULK_ROWS:
+        told.sort(key=lambda one: (one[0]["store"], one[0]["product"]))
+    data = [_row(part, source) + mark for (part, source), mark in zip(told, marks(len(told)), strict=True)]
+    return LogRows(list(keys), len(rows), b"".join(data))
+
+
+def marks(count: int) -> list[bytes]:
+    """The last field of each of so many rows that are written at once."""
+    if count < BULK_ROWS:
+        return [_SMALL.pack(2, ALONE)] * count
+    return [*[_SMALL.pack(2, ONE_OF_MANY)] * (count - 1), _SMALL.pack(2, LAST)]
+
+
+def batch(count: int) -> pl.Expr:
+    """As :func:`marks`, for a frame of so many rows."""
+    if count < BULK_ROWS:
+        return pl.lit(ALONE, pl.Int16).alias("batch")
+    last = pl.int_range(pl.len()) == count - 1
+    return pl.when(last).then(pl.lit(LAST, pl.Int16)).otherwise(pl.lit(ONE_OF_MANY, pl.Int16)).alias("batch")
 
 
 def _row(answer: dict[str, Any], source: str) -> bytes:

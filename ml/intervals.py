@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -229,6 +230,7 @@ def _next_value(residual: Array, q: float, few: Few | None) -> float:
 MEDIAN = "50"
 # Quantile -> level and column of its table: ``top`` leaves as much above as ``low`` leaves below.
 OF_LEVEL = {0.025: ("95", "low"), 0.1: ("80", "low"), 0.5: (MEDIAN, "low"), 0.9: ("80", "top"), 0.975: ("95", "top")}
+Ready = Mapping[str, Mapping[str, Array]]
 COLUMNS = ("centre", "low", "high", "top")
 
 
@@ -305,11 +307,21 @@ class Intervals:
         for b in set(block.tolist()):
             mine = block == b
             # The longest block answers for one without residuals of its own.
-            tables = self.blocks.get(int(b)) or self.blocks[max(self.blocks)]
+            tables = self._ready.get(int(b)) or self._ready[max(self._ready)]
             found[:, mine] = self._columns(tables, asked, forecast[mine])
         return np.maximum(found, 0, out=found)
 
-    def _columns(self, tables: dict[str, Table], asked: list[tuple[str, str]], forecast: Array) -> Array:
+    @cached_property
+    def _ready(self) -> dict[int, Ready]:
+        """``blocks`` as arrays, which ``np.interp`` would make of lists at every question."""
+        return {
+            block: {
+                level: {name: np.array(values) for name, values in table.items()} for level, table in tables.items()
+            }
+            for block, tables in self.blocks.items()
+        }
+
+    def _columns(self, tables: Ready, asked: list[tuple[str, str]], forecast: Array) -> Array:
         bent = self.curve.bent(forecast)
         added = [np.interp(bent, tables[level]["centre"], tables[level][name]) for level, name in asked]
         found = self.curve.units(bent + np.array(added))
@@ -342,9 +354,9 @@ class Intervals:
 class FirstIntervals(Intervals):
     """Intervals of bundles without a format: bounds of the residual over :func:`row_scale`; never learnt anew."""
 
-    def _columns(self, tables: dict[str, Table], asked: list[tuple[str, str]], forecast: Array) -> Array:
+    def _columns(self, tables: Ready, asked: list[tuple[str, str]], forecast: Array) -> Array:
         names = {("80", "top"): "q_90", ("95", "top"): "q_97.5", (MEDIAN, "low"): "q_50"}
-        bins, scale = Bins(tables["all"]), row_scale(forecast)
+        bins, scale = Bins({name: list(values) for name, values in tables["all"].items()}), row_scale(forecast)
         found = [forecast + bins.at(names.get(one, f"{one[1]}_{one[0]}"), forecast) * scale for one in asked]
         return np.array(found)
 

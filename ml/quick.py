@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from ml.training import as_inputs
 TOLERANCE, RELATIVE = 1e-3, 1e-6  # units, and of what is compared where that is more, as api.replaying allows
 PROVEN = 200  # rows of each block on which both must agree
 PLANS = ((None, None), (0.9, 0.0), (1.1, 0.3))  # price as a share of the last one, and promotion, of rows compared
+BESIDE = 2  # large requests whose trees are walked at once
 MOST_EFFECTS = 10_000  # effects of days that are kept
 Array = np.ndarray
 Row = Mapping[str, Any]
@@ -61,6 +63,8 @@ class Quick:
         days = forecaster.bundle.days
         self._flags = tuple(days.flags) if days and DAY_EFFECT in self._column else ()
         self._effects: dict[tuple[Any, ...], float] = {}
+        # XGBoost needs no interpreter: of many rows the support is looked up meanwhile.
+        self._beside = ThreadPoolExecutor(BESIDE, thread_name_prefix="trees")
 
     def _keep_series(self, planned: pl.DataFrame) -> None:
         """The number of each series that needs no sibling's history, and what is known of it."""
@@ -139,14 +143,16 @@ class Quick:
         plan = {name: self._used(name, rows.get(name), at) for name in self._defaults}
         x = self._featured(at, given, plan)
         block, shut = self._block[at], self._shut_of(at, given, plan)
-        point = self._predict(x, at, block)
+        trees = self._beside.submit(self._predict, x, at, block) if len(x) >= FEW else None
         columns: Columnar = {name: _as_list(values) for name, values in plan.items()}
         columns["holiday"] = list(map(int, columns["holiday"]))
-        columns["prediction"] = np.where(shut, 0.0, point).tolist()
-        for level, bounds in self.forecaster.bundle.intervals.bounds(point, block).items():
-            low, high = (np.where(shut, 0.0, bound).tolist() for bound in bounds)
-            columns |= {f"low_{level}": low, f"high_{level}": high}
         columns |= self._supported(rows["date"], at, shut, plan)
+        point = trees.result() if trees else self._predict(x, at, block)
+        sold = {"prediction": point}
+        for level, (low, high) in self.forecaster.bundle.intervals.bounds(point, block).items():
+            sold |= {f"low_{level}": low, f"high_{level}": high}
+        closed = shut.any()
+        columns |= {name: (np.where(shut, 0.0, units) if closed else units).tolist() for name, units in sold.items()}
         columns["ahead"], columns["block"] = (at % self.horizon + 1).tolist(), block.tolist()
         return columns | {key: rows[key] for key in KEY}
 

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from ml import tracing
-from ml.copying import WRITTEN, Layout, Logged, LogRows, frame_rows, log_rows
+from ml.copying import LAST, WRITTEN, Layout, Logged, LogRows, frame_rows, log_rows
 from ml.errors import BundleDamaged, Conflict, InputError, NotFound, ServiceDown
 from ml.records import (
     WHAT_IF,
@@ -42,7 +42,7 @@ from ml.records import (
     UploadStatus,
 )
 
-HEAD = "0011"  # newest revision in ml/migrations/versions; a test compares
+HEAD = "0012"  # newest revision in ml/migrations/versions; a test compares
 VERSION_TABLE = "control_room_revision"  # not Alembic's default: Airflow and MLflow use that one
 MIGRATION_LOCK = 7_270_001
 PROMOTION_LOCK = 7_270_002
@@ -75,32 +75,47 @@ uploads = sa.Table(
     sa.UniqueConstraint("sha256", "purpose", name="uploads_content"),
     sa.Index("uploads_newest", "created_at"),
 )
-predictions = sa.Table(
-    "predictions",
-    metadata,
-    sa.Column("prediction_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
-    sa.Column("created_at", _Time, nullable=False),
-    sa.Column("date", sa.Date, nullable=False),
-    sa.Column("store", sa.Text, nullable=False),
-    sa.Column("product", sa.Text, nullable=False),
-    sa.Column("inputs", sa.JSON, nullable=False),
-    sa.Column("prediction", sa.Double, nullable=False),
-    sa.Column("low_80", sa.Double),
-    sa.Column("high_80", sa.Double),
-    sa.Column("low_95", sa.Double),
-    sa.Column("high_95", sa.Double),
-    sa.Column("unit", sa.Text, nullable=False),
-    sa.Column("model_version", sa.Text, nullable=False),
-    sa.Column("model_alias", sa.Text),
-    sa.Column("run_id", sa.Text, nullable=False),
-    sa.Column("data_version", sa.Text, nullable=False),
-    sa.Column("source", sa.Text, nullable=False),
-    sa.Column("request_id", sa.Text, nullable=False),
-    sa.Column("similar_days", sa.BigInteger, nullable=False),
-    sa.Column("warnings", ARRAY(sa.Text)),  # null where there are none
+
+
+def _log_table(name: str, *more: Any, **options: Any) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column(
+            "prediction_id", sa.BigInteger, primary_key=True, server_default=sa.text("nextval('predictions_ids')")
+        ),
+        sa.Column("created_at", _Time, nullable=False),
+        sa.Column("date", sa.Date, nullable=False),
+        sa.Column("store", sa.Text, nullable=False),
+        sa.Column("product", sa.Text, nullable=False),
+        sa.Column("inputs", sa.JSON, nullable=False),
+        sa.Column("prediction", sa.Double, nullable=False),
+        sa.Column("low_80", sa.Double),
+        sa.Column("high_80", sa.Double),
+        sa.Column("low_95", sa.Double),
+        sa.Column("high_95", sa.Double),
+        sa.Column("unit", sa.Text, nullable=False),
+        sa.Column("model_version", sa.Text, nullable=False),
+        sa.Column("model_alias", sa.Text),
+        sa.Column("run_id", sa.Text, nullable=False),
+        sa.Column("data_version", sa.Text, nullable=False),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("request_id", sa.Text, nullable=False),
+        sa.Column("similar_days", sa.BigInteger, nullable=False),
+        sa.Column("warnings", ARRAY(sa.Text)),  # null where there are none
+        sa.Column("batch", sa.SmallInteger, nullable=False, server_default=sa.text("0")),
+        *more,
+        **options,
+    )
+
+
+# The log in two parts. Which one a row is in follows from how many came with it: see ml.copying.
+predictions = _log_table("predictions", postgresql_partition_by="LIST (batch)")
+_single = _log_table(
+    "predictions_single",
     sa.Index("predictions_series", "store", "product", "prediction_id"),
     sa.Index("predictions_version", "model_version", "prediction_id"),
-    # Jobs make many rows and are found by the next index: theirs lie together.
+    # Those of jobs from before there were two parts are found by the next index: they lie together.
     sa.Index("predictions_source", "source", "prediction_id", postgresql_where=sa.text("source <> 'job'")),
     # Rows lie as they were made: what each part of the table spans is enough, and costs nothing to keep.
     sa.Index(
@@ -111,6 +126,23 @@ predictions = sa.Table(
         postgresql_using="brin",
         postgresql_with={"pages_per_range": 32, "autosummarize": True},
     ),
+)
+# An entry in an index for each of many rows would take longer than the rows themselves: they come sorted by series, so
+# that a stretch of the table spans few of them.
+_bulk = _log_table(
+    "predictions_bulk",
+    sa.Index(
+        "predictions_bulk_parts",
+        "created_at",
+        "date",
+        "store",
+        "product",
+        "model_version",
+        "source",
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 8, "autosummarize": True},
+    ),
+    sa.Index("predictions_bulk_version", "model_version", "prediction_id", postgresql_where=sa.text("batch = 2")),
 )
 actuals = sa.Table(
     "actuals",
@@ -382,10 +414,7 @@ class Store:
         ``cursor`` is the ``next_cursor`` of the page before. It holds the identity of the last row shown, so rows
         that arrive meanwhile neither repeat nor shift a page.
         """
-        where = _history_where(wanted or HistoryFilter())
-        if cursor is not None:
-            where.append(predictions.c.prediction_id < read_cursor(cursor))
-        query = _history_query().where(*where).order_by(predictions.c.prediction_id.desc()).limit(limit + 1)
+        query = _newest_first(wanted or HistoryFilter(), limit + 1, None if cursor is None else read_cursor(cursor))
         with self.reading_log() as connection:
             found = connection.execute(query).mappings().all()
         items = tuple(_history_item(row) for row in found[:limit])
@@ -398,10 +427,9 @@ class Store:
 
         The connection is held until the last row is taken or the iterator is closed.
         """
-        query = _history_query().where(*_history_where(wanted)).order_by(predictions.c.prediction_id.desc())
         with self.reading_log() as connection:
             streamed = connection.execution_options(stream_results=True, max_row_buffer=STREAMED)
-            for row in streamed.execute(query.limit(limit)).mappings():
+            for row in streamed.execute(_newest_first(wanted, limit)).mappings():
                 yield _history_item(row)
 
     def newest_prediction(self) -> int:
@@ -465,7 +493,8 @@ class Store:
         if not versions:
             return frozenset()
         asked = sa.func.unnest(sa.cast(list(versions), ARRAY(sa.Text))).table_valued("version").render_derived()
-        used = sa.exists().where(predictions.c.model_version == asked.c.version)
+        ends = sa.exists().where(_bulk.c.model_version == asked.c.version, _bulk.c.batch == LAST)
+        used = sa.exists().where(_single.c.model_version == asked.c.version) | ends
         with self.reading_log() as connection:
             return frozenset(connection.scalars(sa.select(asked.c.version).where(used)))
 
@@ -767,17 +796,22 @@ class Store:
 def upgrade(connection: sa.Connection, revision: str = "head") -> None:
     """Run the Alembic migrations on an open transaction."""
     from alembic import command
+
+    # New tables are the application's own; deploy/sealing.py's function then takes those that are only added to.
+    connection.execute(sa.text(f"SET LOCAL search_path = public, {AUDIT_SCHEMA}"))
+    command.upgrade(_alembic(connection), revision)
+    if connection.scalar(sa.text(f"SELECT to_regprocedure('{AUDIT_SCHEMA}.seal()') IS NOT NULL")):
+        connection.execute(sa.text(f"SELECT {AUDIT_SCHEMA}.seal()"))
+
+
+def _alembic(connection: sa.Connection) -> Any:
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    # New tables are the application's own; deploy/sealing.py's function then takes those that are only added to.
-    connection.execute(sa.text(f"SET LOCAL search_path = public, {AUDIT_SCHEMA}"))
-    command.upgrade(config, revision)
-    if connection.scalar(sa.text(f"SELECT to_regprocedure('{AUDIT_SCHEMA}.seal()') IS NOT NULL")):
-        connection.execute(sa.text(f"SELECT {AUDIT_SCHEMA}.seal()"))
+    return config
 
 
 @contextmanager
@@ -857,14 +891,37 @@ def _values_checked() -> Iterator[None]:
         raise InputError(f"The log does not take these values: {str(error).splitlines()[0]}") from error
 
 
-def _history_query() -> sa.Select[Any]:
-    same = sa.and_(*(actuals.c[key] == predictions.c[key] for key in ("date", "store", "product")))
-    columns = [c for c in predictions.c if c.name not in ("model_alias", "run_id", "warnings")]
-    return sa.select(*columns, actuals.c.sales.label("actual")).select_from(predictions.outerjoin(actuals, same))
+def _history_query(log: sa.Table = predictions) -> sa.Select[Any]:
+    same = sa.and_(*(actuals.c[key] == log.c[key] for key in ("date", "store", "product")))
+    columns = [c for c in log.c if c.name not in ("model_alias", "run_id", "warnings", "batch")]
+    return sa.select(*columns, actuals.c.sales.label("actual")).select_from(log.outerjoin(actuals, same))
 
 
-def _history_where(wanted: HistoryFilter) -> list[sa.ColumnElement[bool]]:
-    columns = predictions.c
+def _newest_first(wanted: HistoryFilter, limit: int, before: int | None = None) -> sa.Select[Any]:
+    """What fits, from below ``before`` on: the newest rows of each part of the log, and of these the newest."""
+    parts = [_newest_of(log, wanted, limit, before).subquery().select() for log in (_single, _bulk)]
+    both = sa.union_all(*parts).subquery()
+    return sa.select(both).order_by(both.c.prediction_id.desc()).limit(limit)
+
+
+def _newest_of(log: sa.Table, wanted: HistoryFilter, limit: int, before: int | None) -> sa.Select[Any]:
+    newest = log.c.prediction_id
+    query = _history_query(log).where(*_history_where(wanted, log))
+    if before is not None:
+        query = query.where(newest < before)
+    if log is _bulk and wanted.version is not None:  # not through all newer rows of other versions
+        ends = _bulk.alias("ends").c
+        last = sa.select(sa.func.max(ends.prediction_id)).where(
+            ends.model_version == wanted.version, ends.batch == LAST
+        )
+        query = query.where(newest <= last.scalar_subquery())
+    # PostgreSQL would go through all newer rows of other series, where few stretches of the table have this one at all.
+    by_parts = log is _bulk and wanted.store is not None and wanted.product is not None
+    return query.order_by((newest + 0 if by_parts else newest).desc()).limit(limit)
+
+
+def _history_where(wanted: HistoryFilter, log: sa.Table = predictions) -> list[sa.ColumnElement[bool]]:
+    columns = log.c
     pairs = ((columns.store, wanted.store), (columns.product, wanted.product), (columns.source, wanted.source))
     where: list[sa.ColumnElement[bool]] = [column == value for column, value in pairs if value is not None]
     if wanted.version is not None:
@@ -875,11 +932,11 @@ def _history_where(wanted: HistoryFilter) -> list[sa.ColumnElement[bool]]:
         where.append(columns.date <= wanted.to_date)
     if wanted.has_actual is not None:
         where.append(actuals.c.sales.is_not(None) if wanted.has_actual else actuals.c.sales.is_(None))
-    return where + _further_where(wanted)
+    return where + _further_where(wanted, log)
 
 
-def _further_where(wanted: HistoryFilter) -> list[sa.ColumnElement[bool]]:
-    columns = predictions.c
+def _further_where(wanted: HistoryFilter, log: sa.Table) -> list[sa.ColumnElement[bool]]:
+    columns = log.c
     where: list[sa.ColumnElement[bool]] = []
     if wanted.made_from is not None:
         where.append(columns.created_at >= _midnight(wanted.made_from))

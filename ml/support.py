@@ -112,20 +112,17 @@ class SupportTable:
         return asked.with_columns(relative=pl.col("price") / pl.col("usual"))
 
     def _count(self, asked: pl.DataFrame, kind: str, value: str) -> Array:
-        return self.within(kind, self._group(asked, kind), asked[value].to_numpy())
+        return self.within(kind, self._group(asked, kind), about(asked[value].to_numpy()))
 
     def _group(self, asked: pl.DataFrame, kind: str) -> Array:
         groups = self._indexes[kind][0]
         keys = [name for name in groups.columns if name != "group"]
         return asked.join(groups, on=keys, how="left", maintain_order="left")["group"].fill_null(-1).to_numpy()
 
-    def within(self, kind: str, group: Array, price: Array) -> Array:
-        """Periods of each group at about this price; a NaN is like any."""
+    def within(self, kind: str, group: Array, around: tuple[Array, Array]) -> Array:
+        """Periods of each group at about this price: see :func:`about`."""
         _, counts, unpriced = self._indexes[kind]
-        anything = np.isnan(price)
-        low = np.where(anything, -np.inf, price / (1 + SIMILAR_PRICE))
-        high = np.where(anything, np.inf, price / (1 - SIMILAR_PRICE))
-        return counts.between(group, low, high) + unpriced[group]
+        return counts.between(group, *around) + unpriced[group]
 
     def of_series(self, series: pl.DataFrame) -> SeriesSupport:
         """For questions about these series only, each by its position."""
@@ -207,12 +204,13 @@ class SeriesSupport:
     def similar(self, number: Array, promoted: Array, price: Array) -> tuple[Array, Array]:
         """As :meth:`SupportTable.similar`: of the series itself, and of its siblings."""
         on = promoted.astype(np.intp)
-        series, product = (self.table.within(k, self.groups[k][number, on], price) for k in ("series", "product"))
+        around = about(price)
+        series, product = (self.table.within(k, self.groups[k][number, on], around) for k in ("series", "product"))
         elsewhere = product - series
         if (elsewhere > 0).all():  # mostly so, and then the other half need not be looked up
             return series, elsewhere
-        relative = price / self.usual[number]
-        store, own = (self.table.within(k, self.groups[k][number, on], relative) for k in ("store", "own"))
+        around = about(price / self.usual[number])
+        store, own = (self.table.within(k, self.groups[k][number, on], around) for k in ("store", "own"))
         return series, np.where(elsewhere > 0, elsewhere, store - own)
 
     def price_outside(self, number: Array, price: Array) -> Array:
@@ -222,6 +220,15 @@ class SeriesSupport:
     def promotion_outside(self, number: Array, promoted: Array) -> Array:
         """On promotion where none was seen."""
         return promoted & self.never[number]
+
+
+def about(price: Array) -> tuple[Array, Array]:
+    """From where to where a past price counts as the same; a NaN is like any."""
+    low, high = price / (1 + SIMILAR_PRICE), price / (1 - SIMILAR_PRICE)
+    anything = np.isnan(price)
+    if anything.any():
+        low, high = np.where(anything, -np.inf, low), np.where(anything, np.inf, high)
+    return low, high
 
 
 def words_of(flags: pl.DataFrame) -> pl.Series:

@@ -12,7 +12,7 @@ from api.columns import Told, read_columns
 from api.rows import Form
 from api.scoring import answer, written
 from api.strict import parse
-from ml.copying import Logged, log_rows
+from ml.copying import BULK_ROWS, Logged, log_rows
 from ml.records import RowError
 
 NOW = dt.datetime(2026, 3, 1, 12, 30, 0, 123456, tzinfo=dt.UTC)
@@ -109,17 +109,19 @@ def test_what_is_plain_is_read_as_single_rows_are_and_nothing_else(loaded, row):
             ], name
 
 
-def test_a_large_body_is_logged_before_it_is_answered_and_errors_stay_in_their_places(served, usual):
-    rows = usual[:200]
-    reply = served.post("/predict", json={"instances": rows}, headers={"X-Request-ID": "by-column"})
+@pytest.mark.parametrize("count", [200, BULK_ROWS])
+def test_a_large_body_is_logged_before_it_is_answered_and_errors_stay_in_their_places(served, usual, count):
+    rows = [usual[k * 7 % len(usual)] for k in range(count)]
+    reply = served.post("/predict", json={"instances": rows}, headers={"X-Request-ID": f"by-column-{count}"})
     answers = reply.json()["predictions"]
     assert [(one["store"], one["product"], one["date"]) for one in answers] == [
         (one["store"], one["product"], one["date"]) for one in rows
     ]
     items = served.get("/historical-predictions", params={"limit": 1000}).json()["items"]
-    logged = [item for item in reversed(items) if item["request_id"] == "by-column"]
-    assert [item["prediction"] for item in logged] == [one["prediction"] for one in answers]
-    assert [item["interval"] for item in logged] == [one["interval"] for one in answers]
+    logged = [item for item in reversed(items) if item["request_id"] == f"by-column-{count}"]
+    many = sorted(answers, key=lambda one: (one["store"], one["product"])) if len(rows) >= BULK_ROWS else answers
+    assert [item["prediction"] for item in logged] == [one["prediction"] for one in many]
+    assert [item["interval"] for item in logged] == [one["interval"] for one in many]
     broken = [*rows[:100], {**rows[100], "price": -1}, *rows[101:]]
     mixed = served.post("/predict", json={"instances": broken}).json()["predictions"]
     assert (

@@ -328,7 +328,7 @@ def test_what_an_earlier_version_kept_goes_into_the_log_once(store, tmp_path):
 
 
 def test_records_of_the_version_that_wrote_text_go_into_the_log(store, tmp_path):
-    columns = [c.name for c in predictions.columns if c.name != "prediction_id"]
+    columns = [c.name for c in predictions.columns if c.name not in ("prediction_id", "batch")]
     segment = journal.Segment.make(tmp_path / "1-x.journal", 1 << 14, orjson.dumps(columns))
     for name, product in (("one", "P1"), ("two", "tab\\tand \\\\")):
         line = [NOW.isoformat(), "2026-03-02", "S01", product, '{"price":2.0}', "1.5", "1.0", "2.0", "0.5", "3.0"]

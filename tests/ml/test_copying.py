@@ -10,7 +10,22 @@ import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ml.copying import HEADER, TRAILER, TYPES, WRITTEN, Logged, frame_rows, log_rows, numbers
+from ml.copying import (
+    ALONE,
+    BULK_ROWS,
+    HEADER,
+    LAST,
+    ONE_OF_MANY,
+    TRAILER,
+    TYPES,
+    WRITTEN,
+    Logged,
+    batch,
+    frame_rows,
+    log_rows,
+    marks,
+    numbers,
+)
 from ml.store import predictions
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
@@ -63,6 +78,7 @@ def as_frame(rows):
             row["request_id"],
             row["support"]["similar_days"],
             list(row["warnings"]) or None,
+            ALONE,
         )
         for row in rows
     ]
@@ -82,6 +98,22 @@ def test_single_answers_are_written_as_a_frame_of_them_is(found):
     assert WRITTEN.stream([told]) == frame_rows(as_frame([row.parts for row in rows]))
 
 
+def test_many_rows_are_sorted_by_series_and_the_last_of_them_is_marked():
+    day = dt.date(2026, 3, 2)
+    fields = {"unit": "u", "data_version": "d", "request_id": "r", "created_at": dt.datetime(2026, 3, 1, tzinfo=dt.UTC)}
+    fields |= {"date": day, "inputs": {}, "low_high": (None, None), "warnings": (), "support": {"similar_days": 1}}
+    fields |= {"model": {"version": "1", "alias": None, "run_id": "r"}}
+    keys = [(f"S{k % 7}", f"P{k % 11}", float(k)) for k in range(BULK_ROWS)]
+    rows = [logged({**fields, "store": s, "product": p, "prediction": value}) for s, p, value in keys]
+    expected = as_frame([row.parts for row in rows]).sort("store", "product", maintain_order=True)
+    expected = expected.with_columns(batch(len(rows)))
+    assert expected["batch"].to_list() == [ONE_OF_MANY] * (BULK_ROWS - 1) + [LAST]
+    assert WRITTEN.stream([log_rows(rows)]) == frame_rows(expected)
+    one_less = WRITTEN.stream([log_rows(rows[1:])])
+    assert one_less == frame_rows(as_frame([row.parts for row in rows[1:]]))
+    assert set(marks(BULK_ROWS - 1)) == {b"\0\0\0\x02\0\0"}
+
+
 def test_numbers_are_the_fields_of_their_rows():
     assert numbers([[1, -2]], ">i8") == [b"\0\0\0\x08" + (1).to_bytes(8), b"\0\0\0\x08" + (-2).to_bytes(8, signed=True)]
 
@@ -95,5 +127,6 @@ def test_postgresql_reads_them_and_writes_the_same(store, found):
     assert store.log_rows([told]) == len(found)
     back = io.BytesIO()
     with store._cursor() as cursor:
-        cursor.copy_expert(WRITTEN.statement.replace("FROM STDIN", "TO STDOUT"), back)
+        columns = f"SELECT {', '.join(TYPES)} FROM predictions ORDER BY prediction_id"
+        cursor.copy_expert(f"COPY ({columns}) TO STDOUT (FORMAT binary)", back)
     assert back.getvalue() == HEADER + told.data + TRAILER

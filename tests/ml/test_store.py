@@ -6,6 +6,7 @@ import time
 import polars as pl
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -14,7 +15,7 @@ import ml.audit
 import ml.scenarios
 from ml import store as module
 from ml.accounts import accounts, failures, sessions
-from ml.copying import TYPES, Logged
+from ml.copying import BULK_ROWS, TYPES, Logged
 from ml.errors import BundleDamaged, Conflict, InputError, NotFound, ServiceDown
 from ml.idempotency import requests
 from ml.overrides import overrides
@@ -22,6 +23,7 @@ from ml.records import WHAT_IF, Answer, Decision, Gate, ModelRef, Preflight, Rea
 from ml.store import HEAD, VERSION_TABLE, HistoryFilter, Store
 from ml.webhooks import deliveries
 
+EARLIER = [name for name in TYPES if name != "batch"]  # columns of the log before it had two parts
 NOW = dt.datetime(2026, 1, 4, 10, 42, 11, 123456, tzinfo=dt.UTC)
 
 
@@ -96,7 +98,7 @@ def test_what_was_logged_before_the_leaner_log_is_there_after_it(database_url):
         values = ", ".join(f"('{NOW}', '2026-01-05', 'S01', 'P001', '{{\"price\": 2.5, \"note\": null}}', {n}, 1, 2,"
             f" 0, 3, 'units/day', '8', NULL, 'r', 'd', 'api', 'old', 28, '{words}')"
             for n, words in enumerate(("[]", '["past_date"]', '["closed", "said \\"x\\""]')))  # fmt: skip
-        connection.exec_driver_sql(f"INSERT INTO predictions ({', '.join(TYPES)}) VALUES {values}")
+        connection.exec_driver_sql(f"INSERT INTO predictions ({', '.join(EARLIER)}) VALUES {values}")
     store.migrate()
     items = store.history().items
     assert [item.prediction for item in items] == [2.0, 1.0, 0.0]
@@ -106,6 +108,41 @@ def test_what_was_logged_before_the_leaner_log_is_there_after_it(database_url):
         found = connection.scalars(sa.select(column.warnings).order_by(column.prediction_id)).all()
     assert found == [None, ["past_date"], ["closed", 'said "x"']]
     store.close()
+
+
+def test_the_log_is_parted_and_put_together_again_without_losing_a_row(database_url):
+    store = Store(database_url)
+    with store.begin() as connection:
+        module.upgrade(connection, "0011")
+        values = ", ".join(f"('{NOW}', '2026-01-05', 'S01', 'P001', '{{}}', {n}, 1, 2, 0, 3, 'units/day', '8', NULL,"
+            f" 'r', 'd', 'job', 'old', 28, NULL)" for n in range(3))  # fmt: skip
+        connection.exec_driver_sql(f"INSERT INTO predictions ({', '.join(EARLIER)}) VALUES {values}")
+    store.migrate()
+    before = {item.prediction_id for item in store.history().items}
+    assert len(before) == 3
+    assert {item.prediction_id for item in store.history().items} == before
+    store.log_predictions(logged(BULK_ROWS) + logged(1))
+    store.log_predictions(logged(2))
+    after = store.history(limit=1000).items
+    assert len({item.prediction_id for item in after}) == len(after) == 3 + BULK_ROWS + 3
+    assert min(item.prediction_id for item in after[:-3]) > max(before)
+    with store.engine.connect() as connection:
+        parts = [connection.scalar(sa.text(f"SELECT count(*) FROM predictions_{part}")) for part in ("single", "bulk")]
+    assert parts == [5, BULK_ROWS + 1]
+    assert {item.prediction_id for item in _at(store, "0011")} == {item.prediction_id for item in after}
+    store.migrate()
+    assert {item.prediction_id for item in store.history(limit=1000).items} == {item.prediction_id for item in after}
+    store.log_predictions(logged(1))
+    assert store.newest_prediction() > after[0].prediction_id
+    store.close()
+
+
+def _at(store, revision):
+    """The log's rows as an earlier version of this program has them."""
+    with store.begin() as connection:
+        connection.execute(sa.text("SET LOCAL search_path = public, audit"))
+        command.downgrade(module._alembic(connection), revision)
+        return connection.execute(sa.text("SELECT prediction_id FROM predictions")).all()
 
 
 def test_six_processes_may_migrate_at_once_and_again_is_fast(database_url):
@@ -185,6 +222,52 @@ def test_an_answer_without_intervals_or_alias(store):
     store.log_predictions([Logged(answer(interval={}, model=model, store=""), "api")] * 51)
     item = store.history(limit=1).items[0]
     assert (item.interval, item.store) == ({}, "")
+
+
+def test_pages_go_through_both_parts_of_the_log(store):
+    """Rows that came alone and with many others, by series and by version, are found in the order of their making."""
+    for version, products in (("8", ("P1", "P2")), ("9", ("P2", "P3")), ("8", ("P3", "P1"))):
+        model = ModelRef(name="sales", version=version, alias=None, run_id="r")
+        store.log_predictions([Logged(answer(product=p, model=model), "api") for p in products])
+        many = [answer(product=products[k % 2], day=k % 28 + 1, model=model) for k in range(BULK_ROWS)]
+        store.log_predictions([Logged(one, "forecast") for one in many])
+    everything = store.history(limit=1000).items
+    assert len(everything) == 3 * (2 + BULK_ROWS)
+    assert {item.source for item in everything} == {"api", "forecast"}
+    chosen = [
+        HistoryFilter(),
+        HistoryFilter(store="S01", product="P3"),
+        HistoryFilter(store="S01", product="P3", version="9"),
+        HistoryFilter(product="P2"),
+        HistoryFilter(version="9"),
+        HistoryFilter(version="8", source="api"),
+        HistoryFilter(version="7"),
+        HistoryFilter(from_date=dt.date(2026, 1, 3), to_date=dt.date(2026, 1, 4), has_actual=False),
+    ]
+    for wanted in chosen:
+        expected = [item for item in everything if _fits(item, wanted)]
+        seen, cursor = [], None
+        while True:
+            page = store.history(wanted, limit=97, cursor=cursor)
+            seen += page.items
+            if (cursor := page.next_cursor) is None:
+                break
+        assert seen == expected, wanted
+        assert list(store.history_rows(wanted, limit=10_000)) == expected
+        newest = store.newest_prediction()
+        rows, first = store.history_extent(wanted, newest)
+        assert rows == len(expected)
+        assert store.history_frame(wanted, first, newest)["prediction_id"].to_list() == [
+            item.prediction_id for item in expected
+        ]
+    assert store.named_by_predictions(["7", "8", "9"]) == {"8", "9"}
+
+
+def _fits(item, wanted):
+    between = (wanted.from_date or item.date) <= item.date <= (wanted.to_date or item.date)
+    pairs = ((wanted.store, item.store), (wanted.product, item.product), (wanted.source, item.source))
+    same = all(value in (None, found) for value, found in (*pairs, (wanted.version, item.model_version)))
+    return between and same
 
 
 def test_pages_are_stable_while_rows_arrive(store):

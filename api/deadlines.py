@@ -12,6 +12,7 @@ from api.corked import Corked
 HEADER_SECONDS = 15.0  # from the connection, or the first byte of a further request, to the end of the headers
 READER_SECONDS = 60.0  # a full buffer that its reader does not empty
 LINGER_SECONDS = 2.0  # so long a sender whose body nobody wants has to read the answer before the connection ends
+BEGUN = "control_room.begun"  # in a scope: the tasks of all requests that have begun and are not answered
 CONNECTIONS = 1000  # more at once are answered 503
 
 
@@ -37,6 +38,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         _cancelled(self._headers_due)
+        self.scope[BEGUN] = self.tasks  # type: ignore[literal-required]
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:

@@ -187,6 +187,15 @@ class Scorer:
         self._here.append(Work(loaded, rows, source, request_id, done))
         return await done
 
+    async def score_now(
+        self, loaded: Loaded, inputs: Sequence[Input], places: np.ndarray, source: str, request_id: str
+    ) -> list[Parts]:
+        """As :meth:`score_quick`, when nothing else has arrived that could be settled together with these rows."""
+        if not self._log.prompt:
+            return await self.score_quick(loaded, inputs, places, source, request_id)
+        (found,) = self._answered([Work(loaded, QuickRows(inputs, places), source, request_id)])
+        return found
+
     def _settle_here(self) -> None:
         """What has arrived since the loop was last free, as much of it at once as belongs together."""
         waited_for, self._here = [work for work in self._here if not work.done.cancelled()], []

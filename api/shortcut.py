@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.deadlines import BEGUN
+from api.loading import Loaded
 from api.reading import STALLED_SECONDS
 from api.rows import Form
 from api.scoring import written
@@ -41,6 +43,7 @@ class Shortcut:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._form: tuple[Loaded | None, Form | None] = (None, None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] not in PATHS or not _plain(scope):
@@ -52,7 +55,7 @@ class Shortcut:
         except TimeoutError:
             await self.app(scope, _stalled, send)
             return
-        body = await _answered(scope, first)
+        body = await self._answered(scope, first)
         if body is None:
             await self.app(scope, _again(first, receive), send)
             return
@@ -60,6 +63,33 @@ class Shortcut:
         headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    async def _answered(self, scope: Scope, first: Message) -> bytes | None:
+        """The answer to a body that has come whole and holds one usual row."""
+        services: Services = scope["app"].state.services
+        loaded = services.champion.current
+        if loaded is None or loaded.quick is None or first["type"] != "http.request" or first.get("more_body"):
+            return None
+        try:
+            unchecked = parse(first.get("body", b""))
+            if not isinstance(unchecked, dict) or "instances" in unchecked:
+                return None
+            row = self._form_of(loaded).read(1, unchecked)
+            if isinstance(row, RowError) or (places := loaded.quick.places([row])) is None:
+                return None
+            scorer, alone = services.scorer, len(scope.get(BEGUN, ())) == 1
+            score = scorer.score_now if alone else scorer.score_quick
+            (answer,) = await score(loaded, [row], places, SOURCE, scope["request_id"])
+        except ControlRoomError:
+            return None
+        return written(answer)
+
+    def _form_of(self, loaded: Loaded) -> Form:
+        known, form = self._form
+        if form is None or known is not loaded:
+            form = Form.of(loaded)
+            self._form = loaded, form
+        return form
 
 
 def _plain(scope: Scope) -> bool:
@@ -69,25 +99,6 @@ def _plain(scope: Scope) -> bool:
     kind = headers.get("content-type", JSON[0]).partition(";")[0].strip().lower()
     length = headers.get("content-length", "")
     return kind in JSON and length.isdigit() and int(length) <= LARGEST and "content-encoding" not in headers
-
-
-async def _answered(scope: Scope, first: Message) -> bytes | None:
-    """The answer to a body that has come whole and holds one usual row."""
-    services: Services = scope["app"].state.services
-    loaded = services.champion.current
-    if loaded is None or loaded.quick is None or first["type"] != "http.request" or first.get("more_body"):
-        return None
-    try:
-        unchecked = parse(first.get("body", b""))
-        if not isinstance(unchecked, dict) or "instances" in unchecked:
-            return None
-        row = Form.of(loaded).read(1, unchecked)
-        if isinstance(row, RowError) or (places := loaded.quick.places([row])) is None:
-            return None
-        (answer,) = await services.scorer.score_quick(loaded, [row], places, SOURCE, scope["request_id"])
-    except ControlRoomError:
-        return None
-    return written(answer)
 
 
 def _again(first: Message, receive: Receive) -> Receive:

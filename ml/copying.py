@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -136,17 +137,17 @@ def _row(answer: dict[str, Any], source: str) -> bytes:
         model["run_id"],
         answer["data_version"],
         source,
-        answer["request_id"],
     )
     return b"".join(
         [
             begun(answer["created_at"]),
             day(answer["date"]),
-            text(answer["store"]),
-            text(answer["product"]),
+            _repeated(answer["store"]),
+            _repeated(answer["product"]),
             text(orjson.dumps(answer["inputs"], default=str)),
             *map(double, units),
-            *map(text, told),
+            *map(_repeated, told),
+            text(answer["request_id"]),
             _WHOLE.pack(8, answer["support"]["similar_days"]),
             words(answer["warnings"]),
         ]
@@ -182,6 +183,9 @@ def text(value: str | bytes | None) -> bytes:
         return NULL
     data = value if isinstance(value, bytes) else value.encode()
     return _LENGTH.pack(len(data)) + data
+
+
+_repeated = lru_cache(maxsize=1 << 14)(text)  # of names that stand in many rows
 
 
 def double(value: float | None) -> bytes:

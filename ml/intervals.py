@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -231,6 +232,7 @@ MEDIAN = "50"
 # Quantile -> level and column of its table: ``top`` leaves as much above as ``low`` leaves below.
 OF_LEVEL = {0.025: ("95", "low"), 0.1: ("80", "low"), 0.5: (MEDIAN, "low"), 0.9: ("80", "top"), 0.975: ("95", "top")}
 Ready = Mapping[str, Mapping[str, Array]]
+_ASKED = tuple(map(str, LEVELS))
 COLUMNS = ("centre", "low", "high", "top")
 
 
@@ -330,6 +332,30 @@ class Intervals:
                 values[forecast <= tables[level]["zero"][0]] = 0.0
         return found
 
+    def of_one(self) -> Callable[[float, int], dict[str, float]] | None:
+        """:meth:`bounds` of a single row, in plain Python: ``low_80, high_80, low_95, high_95`` by forecast and block;
+        None where there is no such short way."""
+        power, foot = self.curve.power, ADDED**self.curve.power
+        tables = {
+            block: [
+                (table["zero"][0], table["centre"], table["low"], table["high"])
+                for table in map(of.__getitem__, _ASKED)
+            ]
+            for block, of in self.blocks.items()
+        }
+        longest = tables[max(tables)]
+
+        def bounds(forecast: float, block: int) -> dict[str, float]:
+            bent = ((max(forecast, 0.0) + ADDED) ** power - foot) / power
+            found, low, high = {}, max(forecast, 0.0), forecast
+            for level, (zero, centre, lows, highs) in zip(LEVELS, tables.get(block, longest), strict=True):
+                below, above = (_lifted(bent + _between(bent, centre, values), power, foot) for values in (lows, highs))
+                low, high = min(low, 0.0 if forecast <= zero else below), max(high, above)
+                found[f"low_{level}"], found[f"high_{level}"] = low, high
+            return found
+
+        return bounds
+
     def to_json(self) -> str:
         blocks = {str(block): tables for block, tables in self.blocks.items()}
         return json.dumps({"format": FORMAT, "power": self.curve.power, "blocks": blocks})
@@ -351,6 +377,20 @@ class Intervals:
         return cls(Curve(raw["power"]), {int(block): tables for block, tables in raw["blocks"].items()})
 
 
+def _between(at: float, points: list[float], values: list[float]) -> float:
+    """As ``np.interp`` for one number."""
+    k = bisect_right(points, at)
+    if k == 0 or k == len(points):
+        return values[max(k - 1, 0)]
+    slope = (values[k] - values[k - 1]) / (points[k] - points[k - 1])
+    return slope * (at - points[k - 1]) + values[k - 1]
+
+
+def _lifted(bent: float, power: float, foot: float) -> float:
+    """As :meth:`Curve.units`."""
+    return max((max(bent, 0.0) * power + foot) ** (1 / power) - ADDED, 0.0)
+
+
 class FirstIntervals(Intervals):
     """Intervals of bundles without a format: bounds of the residual over :func:`row_scale`; never learnt anew."""
 
@@ -359,6 +399,9 @@ class FirstIntervals(Intervals):
         bins, scale = Bins({name: list(values) for name, values in tables["all"].items()}), row_scale(forecast)
         found = [forecast + bins.at(names.get(one, f"{one[1]}_{one[0]}"), forecast) * scale for one in asked]
         return np.array(found)
+
+    def of_one(self) -> None:
+        return None
 
     def to_json(self) -> str:
         return json.dumps({str(block): tables["all"] for block, tables in self.blocks.items()})

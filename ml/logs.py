@@ -66,6 +66,8 @@ def configure(chosen: Format, *, level: int = logging.INFO) -> None:
     handler.setFormatter(formatter(chosen, terminal=sys.stderr.isatty()))
     root.addHandler(handler)
     root.setLevel(level)
+    # Neither stands in our lines; https://docs.python.org/3/howto/logging.html#optimization
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.captureWarnings(True)
     sys.excepthook = lambda *error: logging.getLogger("control_room").critical("ended by an error", exc_info=error)
     threading.excepthook = _thread_ended

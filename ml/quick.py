@@ -23,6 +23,7 @@ from ml.features import DAY_EFFECT, KEY, PRICE_RATIOS, SERIES, known_features, t
 from ml.forecasting import Forecaster
 from ml.models import OWN_PROMOTION, Inputs, XGBoostModel
 from ml.onnx_trees import FEW, OnnxTrees
+from ml.quick_one import QuickOne
 from ml.records import LEVELS
 from ml.training import as_inputs
 
@@ -65,6 +66,7 @@ class Quick:
         self._effects: dict[tuple[Any, ...], float] = {}
         # XGBoost needs no interpreter: of many rows the support is looked up meanwhile.
         self._beside = ThreadPoolExecutor(BESIDE, thread_name_prefix="trees")
+        self._one = QuickOne(self)
 
     def _keep_series(self, planned: pl.DataFrame) -> None:
         """The number of each series that needs no sibling's history, and what is known of it."""
@@ -132,6 +134,11 @@ class Quick:
 
     def forecast(self, rows: Sequence[Row], at: Array) -> list[dict[str, Any]]:
         """One mapping per row, as a row of :meth:`Forecaster.forecast`; ``at``: from :meth:`places`."""
+        if len(rows) == 1 and (one := self._one.forecast(rows[0], at.item(0))) is not None:
+            return [one]
+        return self._together(rows, at)
+
+    def _together(self, rows: Sequence[Row], at: Array) -> list[dict[str, Any]]:
         names = dict.fromkeys(name for row in rows for name in row)
         columns = self.forecast_columns({name: [row.get(name) for row in rows] for name in names}, at)
         named = tuple(columns)
@@ -307,8 +314,9 @@ class Quick:
             return 0.0
         expected = self.forecaster.forecast(pl.DataFrame(known, schema_overrides={"date": pl.Date})).rows(named=True)
         names = ("prediction", *(f"{side}_{level}" for level in LEVELS for side in ("low", "high")))
-        found = self.forecast(known, at)
-        pairs = [(a[name], b[name]) for a, b in zip(found, expected, strict=True) for name in names]
+        singly = [self.forecast([row], at[k : k + 1])[0] for k, row in enumerate(known)]
+        answers = [*self._together(known, at), *singly]
+        pairs = [(a[name], b[name]) for a, b in zip(answers, expected * 2, strict=True) for name in names]
         return beyond(*np.array(pairs).T)
 
 

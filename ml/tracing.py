@@ -7,7 +7,7 @@ else comes in is as if nothing had come, and a new trace begins.
 from __future__ import annotations
 
 import re
-import uuid
+import secrets
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def new() -> Trace:
     >>> made.trace_id == made.request_id, len(made.traceparent)
     (True, 55)
     """
-    trace_id = uuid.uuid4().hex
+    trace_id = secrets.token_hex(16)
     return Trace(trace_id, _span(), trace_id)
 
 
@@ -80,7 +80,7 @@ def continued(parents: Sequence[str], states: Sequence[str] = (), request_id: st
         made = new()
         return Trace(made.trace_id, made.span_id, known) if known else made
     flags = SAMPLED if int(found[3], 16) & 1 else "00"  # the other bits are reserved
-    return Trace(found[2], _span(), known or uuid.uuid4().hex, flags, _handed_on(states))
+    return Trace(found[2], _span(), known or secrets.token_hex(16), flags, _handed_on(states))
 
 
 def headers() -> dict[str, str]:
@@ -104,7 +104,7 @@ def begin_from(conf: Mapping[str, Any]) -> None:
 
 
 def _span() -> str:
-    return uuid.uuid4().hex[16:]  # its bits that are always set keep it from being all zeros
+    return secrets.token_hex(8)
 
 
 def _handed_on(states: Sequence[str]) -> str:

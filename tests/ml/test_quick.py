@@ -185,6 +185,27 @@ def test_thousands_of_plans_get_the_same_answers(business, request):
     assert quick.difference() <= 1
 
 
+@pytest.mark.parametrize("business", ["daily", "weekly", "closing"])
+def test_one_row_in_plain_python_is_answered_as_many_are(business, request, monkeypatch):
+    found = request.getfixturevalue(business)
+    quick = Quick(found)
+    rows = drawn(found, 1000, leave=("fair", "warm", "sky", "open"))
+    together = quick._together(rows, quick.places(rows))
+    monkeypatch.setattr(quick, "_together", None)  # none of them is left to it
+    for row, expected in zip(rows, together, strict=True):
+        (got,) = quick.forecast([row], quick.places([row]))
+        for name in NUMBERS:
+            assert got[name] == pytest.approx(expected.pop(name), rel=1e-12, abs=1e-12)
+        assert repr({name: got[name] for name in expected}) == repr(expected)
+
+
+def test_one_row_that_plans_something_else_is_answered_with_many(daily):
+    quick = Quick(daily)
+    rows = [row for row in drawn(daily, 50) if {"fair", "warm", "sky"} & row.keys()]
+    assert all(quick._one.forecast(row, quick.places([row]).item(0)) is None for row in rows)
+    assert_same(daily, quick, rows)
+
+
 def test_the_daily_business_has_effects_of_flags_by_group(daily):
     """Else the test above would not show that they are followed."""
     assert "fair" in daily.bundle.days.flags

@@ -24,6 +24,7 @@ from ml.records import LEVELS
 from ml.store import REQUEST_ROWS
 
 CHUNK_ROWS = REQUEST_ROWS // 2  # a chunk of whole series may be larger, and is still found whole by a replay
+FORECASTERS = 2  # of chunks at once: the features of one beside the trees of the other
 WRITERS = 2  # of chunks at once: one connection keeps one core of PostgreSQL busy, and it has most of the work
 SOURCE = "job"
 BOUNDS = tuple(f"{side}_{level}" for level in LEVELS for side in ("low", "high"))
@@ -72,17 +73,24 @@ class JobWork:
         """Forecast and write what is not finished; False when it was stopped."""
         done = self.board.finished_chunks(self.claim.job_id)
         left = deque(number for number in range(len(chunks)) if number not in done)
+        coming: deque[tuple[int, Future[pl.DataFrame]]] = deque()
         writing: deque[Future[None]] = deque()
-        with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as writers:
-            while left and not self.stopped():
-                number = left.popleft()
-                found = self._forecast(chunks[number])
+        with (
+            ThreadPoolExecutor(FORECASTERS, thread_name_prefix="forecast") as forecasters,
+            ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as writers,
+        ):
+            while (left or coming) and not self.stopped():
+                while left and len(coming) < FORECASTERS:
+                    number = left.popleft()
+                    coming.append((number, forecasters.submit(self._forecast, chunks[number])))
+                number, forecast = coming.popleft()
+                found = forecast.result()
                 if len(writing) == WRITERS:
                     writing.popleft().result()
                 writing.append(writers.submit(self._write, number, found))
             while writing:
                 writing.popleft().result()
-        return not left
+        return not left and not coming
 
     def _chunks(self) -> list[pl.DataFrame]:
         """The rows of the file, cut; what is refused is kept, and both are counted."""

@@ -17,7 +17,7 @@ import orjson
 
 from api.loading import Loaded
 from api.rows import MAX_ROWS, Form, Refused
-from ml.copying import BULK_ROWS, LogRows, begun, day, marks, numbers, text, words
+from ml.copying import BULK_ROWS, LogRows, begun, day, marks, numbers, origin, text, words
 from ml.quick import Columnar
 from ml.records import LEVELS
 from ml.support import level
@@ -95,17 +95,8 @@ class Told:
 
     def logged(self, source: str) -> LogRows:
         """As :func:`ml.copying.log_rows` has it."""
-        model, first = self.loaded.named, begun(self.created_at)
-        constant = (
-            self.loaded.forecaster.unit,
-            model["version"],
-            model["alias"],
-            model["run_id"],
-            self.loaded.data_version,
-            source,
-            self.request_id,
-        )
-        fixed = b"".join(map(text, constant))
+        unit, first = self.loaded.forecaster.unit, begun(self.created_at)
+        fixed = origin(unit, self.loaded.named, self.loaded.data_version, source, self.request_id)
         columns = (
             _each(self.found["date"], day),
             *(_each(self.found[name], text) for name in ("store", "product")),

@@ -65,8 +65,13 @@ def database(folder: Path) -> Iterator[tuple[str, int]]:
 def processor_seconds(pid: int) -> float:
     """Of a process and its children, those that have ended included: the backends of a PostgreSQL."""
     process = psutil.Process(pid)
+    while True:
+        try:
+            living = [child.cpu_times() for child in process.children()]
+            break
+        except psutil.NoSuchProcess:  # one has ended meanwhile: it is among the ended ones now
+            continue
     own = process.cpu_times()
-    living = (child.cpu_times() for child in process.children())
     return own.user + own.system + own.children_user + own.children_system + sum(t.user + t.system for t in living)
 
 

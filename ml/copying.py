@@ -128,16 +128,8 @@ def batch(count: int) -> pl.Expr:
 
 
 def _row(answer: dict[str, Any], source: str) -> bytes:
-    interval, model, none = answer["interval"], answer["model"], (None, None)
+    interval, none = answer["interval"], (None, None)
     units = [answer["prediction"], *(value for share in LEVELS for value in interval.get(str(share), none))]
-    told = (
-        answer["unit"],
-        model["version"],
-        model["alias"],
-        model["run_id"],
-        answer["data_version"],
-        source,
-    )
     return b"".join(
         [
             begun(answer["created_at"]),
@@ -146,8 +138,7 @@ def _row(answer: dict[str, Any], source: str) -> bytes:
             _repeated(answer["product"]),
             text(orjson.dumps(answer["inputs"], default=str)),
             *map(double, units),
-            *map(_repeated, told),
-            text(answer["request_id"]),
+            origin(answer["unit"], answer["model"], answer["data_version"], source, answer["request_id"]),
             _WHOLE.pack(8, answer["support"]["similar_days"]),
             words(answer["warnings"]),
         ]
@@ -186,6 +177,12 @@ def text(value: str | bytes | None) -> bytes:
 
 
 _repeated = lru_cache(maxsize=1 << 14)(text)  # of names that stand in many rows
+
+
+def origin(unit: str, model: Mapping[str, Any], data_version: str, source: str, request_id: str) -> bytes:
+    """What the rows of one request have in common: ``unit … request_id``; ``model`` as :class:`ml.records.ModelRef`."""
+    names = (unit, model["version"], model["alias"], model["run_id"], data_version, source)
+    return b"".join([*map(_repeated, names), text(request_id)])
 
 
 def double(value: float | None) -> bytes:

@@ -37,8 +37,6 @@ class QuickOne:
         self._unpriced = {kind: unpriced for kind, (_, _, unpriced) in table._indexes.items()}
         self._limits = dict(table.limits)
         self._words = {name: {*words, None} for name, words in table.words.items()}
-        self._takes_price = "price" in quick._defaults
-        self._takes_promotion = "promotion" in quick._defaults
 
     def forecast(self, row: Mapping[str, Any], at: int) -> dict[str, Any] | None:
         """As :meth:`ml.quick.Quick.forecast`; None for a row that is not for here."""
@@ -89,9 +87,9 @@ class QuickOne:
         promoted = plan.get("promotion", NAN) > 0
         own, siblings = self._similar(number, promoted, price)
         outside = []
-        if self._takes_price and (price < support.low.item(number) or price > support.high.item(number)):
+        if price < support.low.item(number) or price > support.high.item(number):  # no price is not outside
             outside.append("price")
-        if self._takes_promotion and promoted and support.never[number]:
+        if promoted and support.never[number]:
             outside.append("promotion")
         inputs = len(outside)
         outside += [name for name, (low, high) in self._limits.items() if plan[name] < low or plan[name] > high]

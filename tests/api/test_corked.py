@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import threading
 import time
 
 import pytest
-import uvicorn
 
 from api.corked import Corked
 from api.deadlines import DeadlineProtocol
+from tests.uvicorns import running
 
 START = {"type": "http.response.start", "status": 200}
 SLOW = 0.4
@@ -37,16 +36,8 @@ async def app(scope, receive, send):
 
 @pytest.fixture(scope="module")
 def port():
-    with contextlib.closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", http=DeadlineProtocol, lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join()
+    with running(app, http=DeadlineProtocol, lifespan="off") as port:
+        yield port
 
 
 @contextlib.contextmanager

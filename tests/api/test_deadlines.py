@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import threading
 import time
 
 import httpx
 import pytest
-import uvicorn
 
 from api import reading
 from api.deadlines import DeadlineProtocol
 from api.main import create_app
+from tests.uvicorns import running
 
 SOCKETS = 400
 SECONDS = 2.0
@@ -28,21 +27,16 @@ class Impatient(DeadlineProtocol):
 def port(served):
     """The API of the other tests behind a server that waits two seconds where the deployed one waits longer."""
     app = create_app(served.services.settings)
-    with pytest.MonkeyPatch.context() as patch, contextlib.closing(socket.socket()) as listener:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "STALLED_SECONDS", SECONDS)
         patch.setattr(reading, "GRACE_SECONDS", SECONDS)
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", http=Impatient, timeout_keep_alive=2))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
-            until = time.monotonic() + 60
-            while not server.started or client.get("/readyz").status_code != 200:
-                assert time.monotonic() < until
-                time.sleep(0.1)
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join()
+        with running(app, http=Impatient, timeout_keep_alive=2) as port:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+                until = time.monotonic() + 60
+                while client.get("/readyz").status_code != 200:
+                    assert time.monotonic() < until
+                    time.sleep(0.1)
+            yield port
 
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"

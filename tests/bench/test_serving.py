@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
-import time
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 
 from bench import empty
 from bench.load import Job, Told, run
 from bench.serving import EMPTY, MLFLOW, OURS, Case, Round, ratios, summed_up
+from tests.uvicorns import running
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """The application that does nothing, under uvicorn."""
-    with contextlib.closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(empty.app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join()
+    with running(empty.app) as port:
+        yield port
 
 
 @pytest.mark.parametrize("connections", [1, 4])

@@ -22,6 +22,7 @@ from ml.cleaning import step
 from ml.errors import BundleDamaged
 from ml.features import WINDOWS
 from ml.forecasting import Forecaster
+from ml.onedal_trees import hastened
 from ml.quick import Quick
 from ml.records import ModelInfo, ModelRef
 from ml.registry import Registry
@@ -90,6 +91,7 @@ class Loader:
     def load(self, info: ModelInfo, alias: str | None, published: Published | None) -> Loaded:
         """Raises BundleDamaged, ServiceDown or NotFound; what is returned has been verified."""
         bundle = self._bundle(info.version)
+        bundle = replace(bundle, model=hastened(bundle.model))
         own = Forecaster(bundle)
         parity = _proven(own, info.version)
         forecaster, data_version = own, bundle.manifest.data_version

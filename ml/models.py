@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import orjson
 import xgboost as xgb
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -164,16 +165,39 @@ class Trees:
         return 1.0 if self.objective == "log" else 0.0
 
     def predict(self, rows: Inputs) -> Array:
-        # Without the margin of log(level): the leaves alone are small numbers, whose sum in single precision is more
-        # exact than on top of the level's logarithm, and the same for whoever else adds them up (ml.onnx_trees).
-        leaves = self.booster.inplace_predict(
-            rows.x,
-            base_margin=np.zeros(len(rows.x), np.float32),
+        return self.units(self.leaves(rows.x), rows.level)
+
+    def leaves(self, x: Array) -> Array:
+        """The sum of each row's leaves, in single precision; ``x``: rows × features float32.
+
+        Without the margin of log(level): the leaves alone are small numbers, whose sum in single precision is more
+        exact than on top of the level's logarithm, and the same for whoever else adds them up (:mod:`ml.onnx_trees`,
+        :mod:`ml.onedal_trees`).
+        """
+        found: Array = self.booster.inplace_predict(
+            x,
+            base_margin=np.zeros(len(x), np.float32),
             predict_type="margin",
             validate_features=False,
             missing=np.nan,
         )
-        return self.units(leaves, rows.level)
+        return found
+
+    def plain(self) -> list[dict[str, Any]]:
+        """Every tree in XGBoost's own words (its JSON).
+
+        Raises
+        ------
+        ValueError
+            The booster is not a sum of plain regression trees.
+        """
+        booster = orjson.loads(bytes(self.booster.save_raw("json")))["learner"]["gradient_booster"]
+        if booster["name"] != "gbtree":
+            raise ValueError(f"a {booster['name']} is no sum of trees")
+        trees: list[dict[str, Any]] = booster["model"]["trees"]
+        if any(any(tree["split_type"]) for tree in trees):
+            raise ValueError("splits on sets of categories are not translated")
+        return trees
 
     def units(self, leaves: Array, level: Array) -> Array:
         """Sales in units from the sum of the leaves."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-import orjson
 from onnx import TensorProto, helper
 
 from ml.models import Trees
@@ -29,7 +28,7 @@ class OnnxTrees:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # a handful of rows is no work for two
         options.log_severity_level = 3
-        model = _model([_trees(member) for member in members])
+        model = _model([member.plain() for member in members])
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def predict(self, x: Array, level: Array) -> Array:
@@ -39,18 +38,6 @@ class OnnxTrees:
         for k, member in enumerate(self.members):
             total += member.units(sums[:, k], level)
         return total / len(self.members)
-
-
-def _trees(member: Trees) -> list[dict[str, Any]]:
-    """The trees in XGBoost's own words; raises ValueError for what is not a sum of plain regression trees."""
-    learner = orjson.loads(bytes(member.booster.save_raw("json")))["learner"]
-    booster = learner["gradient_booster"]
-    if booster["name"] != "gbtree":
-        raise ValueError(f"a {booster['name']} is no sum of trees")
-    trees = booster["model"]["trees"]
-    if any(any(tree["split_type"]) for tree in trees):
-        raise ValueError("splits on sets of categories are not translated")
-    return trees
 
 
 def _model(members: list[list[dict[str, Any]]]) -> bytes:

@@ -12,6 +12,7 @@ import datetime as dt
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,14 @@ from ml.closures import NAMES
 from ml.features import DAY_EFFECT, KEY, PRICE_RATIOS, SERIES, known_features, to_matrix
 from ml.forecasting import Forecaster
 from ml.models import OWN_PROMOTION, Inputs, XGBoostModel
+from ml.onedal_trees import OneDalTrees
 from ml.onnx_trees import FEW, OnnxTrees
 from ml.quick_one import QuickOne
 from ml.records import LEVELS
 from ml.training import as_inputs
 
 TOLERANCE, RELATIVE = 1e-3, 1e-6  # units, and of what is compared where that is more, as api.replaying allows
+FEW_BESIDE_ONEDAL = 6  # rows that ONNX Runtime answers sooner than oneDAL does
 PROVEN = 200  # rows of each block on which both must agree
 PLANS = ((None, None), (0.9, 0.0), (1.1, 0.3))  # price as a share of the last one, and promotion, of rows compared
 BESIDE = 2  # large requests whose trees are walked at once
@@ -57,6 +60,7 @@ class Quick:
         self._keep_known(planned)
         self._block = planned["block"].to_numpy()
         self._trees = proven_trees(forecaster, self._block, self._ready)
+        self._few = FEW_BESIDE_ONEDAL if _hastened(forecaster) else FEW
         self._codes = {
             name: {text: float(k) for k, text in enumerate(forecaster.manifest.encoding.categories[name])}
             for name in forecaster.columns.text
@@ -212,7 +216,7 @@ class Quick:
 
     def _of_block(self, block: int, x: Array, at: Array) -> Array:
         level = self._ready.level[at]
-        if len(x) < FEW and block in self._trees:
+        if len(x) < self._few and block in self._trees:
             return self._trees[block].predict(x, level)
         inputs = Inputs(x, level, self._ready.seasonal_naive[at], self._ready.moving_average[at])
         return self.forecaster.bundle.model.predict(block, inputs)
@@ -346,6 +350,12 @@ def proven_trees(forecaster: Forecaster, block: Array, ready: Inputs) -> dict[in
             return {}
         found[one] = trees
     return found
+
+
+def _hastened(forecaster: Forecaster) -> bool:
+    model = forecaster.bundle.model
+    members = model.blocks.values() if isinstance(model, XGBoostModel) else ()
+    return any(isinstance(trees, OneDalTrees) for trees in chain(*members))
 
 
 def _values(column: pl.Series) -> Array:

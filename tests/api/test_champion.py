@@ -16,6 +16,7 @@ from api.trial import tried
 from ml import jobs
 from ml.bundle import MANIFEST, sha256
 from ml.errors import BundleDamaged
+from ml.onedal_trees import OneDalTrees
 from ml.records import ETL_DAG, Health, Promotion
 from ml.registry import Registry
 from ml.store import Store
@@ -405,3 +406,11 @@ def test_golden_rows_far_off_are_refused(served, registry, tmp_path):
     served.services.store.record_bundle(version, sha256((bundle / MANIFEST).read_bytes()))
     reply = served.post("/predict", params={"model": version}, json={})
     assert (reply.status_code, reply.json()["code"]) == (503, "bundle_damaged")
+
+
+def test_many_rows_of_the_champion_are_answered_by_onedal(served):
+    pytest.importorskip("daal4py", reason="NOT CHECKED: there is no oneDAL for this machine")
+    model = served.ready().services.champion.require().forecaster.bundle.model
+    members = [trees for block in model.blocks.values() for trees in block]
+    assert members
+    assert all(isinstance(trees, OneDalTrees) for trees in members)

@@ -31,7 +31,9 @@ def test_an_answer_is_given_again(served, row):
     again = replayed(served, logged["prediction_id"])
     assert (again.then, again.agrees) == (answer["prediction"], True)
     assert again.difference == pytest.approx(0, abs=1e-9)
-    assert again.interval_now == again.interval_then
+    for level, bounds in again.interval_then.items():  # one row is answered by other code: the last digit may differ
+        assert again.interval_now[level] == pytest.approx(bounds, rel=1e-12)
+    assert again.interval_now.keys() == again.interval_then.keys() == {"80", "95"}
     assert (again.model_version, again.data_version) == (answer["model"]["version"], answer["data_version"])
     manifest = served.services.settings.data_dir / "api" / "bundles" / again.model_version / MANIFEST
     assert again.manifest_sha256 == hashlib.sha256(manifest.read_bytes()).hexdigest()

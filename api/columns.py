@@ -7,40 +7,40 @@ it says so, and the rows are read one by one by :mod:`api.rows`, whose rules are
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import chain, repeat
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
+import numpy as np
 import orjson
 
 from api.loading import Loaded
 from api.rows import MAX_ROWS, Form, Refused
-from ml.copying import BULK_ROWS, LogRows, begun, day, marks, numbers, origin, text, words
-from ml.quick import Columnar
+from ml.copying import BULK_ROWS, LogRows, begun, beside, day, fields, lengths, marks, origin, text, words
+from ml.quick import Begun, Columnar
 from ml.records import LEVELS
 from ml.support import level
 
-T = TypeVar("T", str, bytes)
-SERIES = itemgetter(0, 1)
+HOLE = "\0"  # which JSON has only escaped
 UNITS = ("prediction", *(f"{side}_{share}" for share in LEVELS for side in ("low", "high")))
 
 
 def read_columns(form: Form, body: bytes) -> Columnar | None:
     """The columns of ``{"instances": [...]}`` under the contract's names; None where the rows must be read singly."""
     rows = _instances(body)
-    if rows is None or not isinstance(rows[0], dict):
+    values = _values(rows) if rows else None
+    if rows is None or values is None:
         return None
-    keys = tuple(rows[0])
-    if not all(type(row) is dict and tuple(row) == keys for row in rows):
+    kinds = {key: set(map(type, column)) for key, column in values.items()}
+    if not _each_key_once(body, len(rows), kinds):
         return None
     try:
-        named = form.named(keys)
-        values = {key: [row[key] for row in rows] for key in keys}
-        if not _each_key_once(body, len(rows), values):
-            return None
-        return form.completed_columns({named[key]: _column(form, named[key], values[key]) for key in keys}, len(rows))
+        named = form.named(values)
+        columns = {named[key]: _column(form, named[key], column, kinds[key]) for key, column in values.items()}
+        return form.completed_columns(columns, len(rows))
     except Refused:
         return None
 
@@ -54,16 +54,27 @@ def _instances(body: bytes) -> list[Any] | None:
     return rows if isinstance(rows, list) and 0 < len(rows) <= MAX_ROWS else None
 
 
-def _each_key_once(body: bytes, count: int, values: Columnar) -> bool:
+def _values(rows: list[Any]) -> Columnar | None:
+    """Columns of rows that all have the same keys, at least two."""
+    if set(map(type, rows)) != {dict} or set(map(len, rows)) != {len(rows[0])} or len(rows[0]) < 2:
+        return None
+    keys = tuple(rows[0])
+    try:
+        columns = list(zip(*map(itemgetter(*keys), rows), strict=True))
+    except KeyError:
+        return None
+    return {key: list(column) for key, column in zip(keys, columns, strict=True)}
+
+
+def _each_key_once(body: bytes, count: int, kinds: Mapping[str, set[type]]) -> bool:
     """Whether no key stands twice in an object, of which a parser would keep the last: there is a pair of quotation
-    marks for each key and text, and none more."""
-    texts = sum(1 for column in values.values() for value in column if type(value) is str)
-    return b"\\" not in body and body.count(b'"') == 2 * (1 + count * len(values) + texts)
+    marks for each key and text, and none more. Columns of texts and others are not plain."""
+    texts = sum(kind == {str} for kind in kinds.values())
+    return b"\\" not in body and body.count(b'"') == 2 * (1 + count * (len(kinds) + texts))
 
 
-def _column(form: Form, name: str, values: list[Any]) -> list[Any]:
+def _column(form: Form, name: str, values: list[Any], kinds: set[type]) -> list[Any]:
     """Values as the rules of single rows give them; raises Refused when one of them would be refused."""
-    kinds = set(map(type, values))
     if kinds == {str}:
         read = {value: form.value(name, value) for value in set(values)}
         return list(map(read.__getitem__, values))
@@ -78,102 +89,131 @@ def _column(form: Form, name: str, values: list[Any]) -> list[Any]:
 
 @dataclass(frozen=True)
 class Told:
-    """Forecast columns as what is logged and what is sent: for each row what :func:`api.scoring.answer` has."""
+    """Forecast columns as what is sent and what is logged: for each row what :func:`api.scoring.answer` has.
+
+    What does not hang on the trees is put together first: they are walked meanwhile.
+    """
 
     loaded: Loaded
-    found: Columnar
+    begun: Begun
     request_id: str
     created_at: dt.datetime
 
-    @cached_property
-    def _numbers(self) -> dict[str, list[str]]:
-        """Each number as JSON has it, None as null."""
-        forecaster = self.loaded.forecaster
-        inputs = (name for name in forecaster.inputs if name not in forecaster.columns.text)
-        names = (*UNITS, "similar_days", "similar_sibling_days", *inputs)
-        return {name: orjson.dumps(self.found[name]).decode()[1:-1].split(",") for name in names}
-
-    def logged(self, source: str) -> LogRows:
-        """As :func:`ml.copying.log_rows` has it."""
-        unit, first = self.loaded.forecaster.unit, begun(self.created_at)
-        fixed = origin(unit, self.loaded.named, self.loaded.data_version, source, self.request_id)
-        columns = (
-            _each(self.found["date"], day),
-            *(_each(self.found[name], text) for name in ("store", "product")),
-            [text(one.encode()) for one in self._inputs],
-            numbers([self.found[name] for name in UNITS]),
-            numbers([self.found["similar_days"]], ">i8"),
-            list(map(words, self.found["warnings"])),
-        )
-        rows = [
-            b"".join((first, date, store, product, inputs, units, fixed, similar, warnings))
-            for date, store, product, inputs, units, similar, warnings in zip(*columns, strict=True)
-        ]
-        if len(rows) >= BULK_ROWS:
-            rows = [
-                row
-                for _, _, row in sorted(zip(self.found["store"], self.found["product"], rows, strict=True), key=SERIES)
-            ]
-        data = b"".join([row + mark for row, mark in zip(rows, marks(len(rows)), strict=True)])
-        return LogRows([(self.request_id, self.created_at.isoformat())], len(rows), data)
-
     def sent(self) -> bytes:
         """As :func:`api.scoring.written` has them."""
-        interval = ",".join(f'"{share}":[%s,%s]' for share in LEVELS)
-        support = '"similar_days":%s,"level":%s,"similar_sibling_days":%s,"outside":%s'
+        names, support, warnings = self._sent_names, self._sent_support, _each(self._warnings, _json)
+        _ = self._logged_before, self._logged_warnings, self._logged_order
+        units = [_numbers(self._units[name]) for name in UNITS]
+        interval = ",".join(f'"{share}":[{HOLE},{HOLE}]' for share in LEVELS)
         fixed = {
             "model": self.loaded.named,
             "data_version": self.loaded.data_version,
             "request_id": self.request_id,
             "created_at": self.created_at,
         }
-        form = (
-            f'{{"date":%s,"store":%s,"product":%s,"prediction":%s,"unit":{_constant(self.loaded.forecaster.unit)},'
-            f'"interval":{{{interval}}},"support":{{{support}}},"inputs":%s,{_constant(fixed)[1:-1]},"warnings":%s}}'
+        row = (
+            f'{{"date":{HOLE},"store":{HOLE},"product":{HOLE},"prediction":{HOLE},'
+            f'"unit":{_text(self.loaded.forecaster.unit)},"interval":{{{interval}}},'
+            f'"support":{{"similar_days":{HOLE},"level":{HOLE},"similar_sibling_days":{HOLE},"outside":{HOLE}}},'
+            f'"inputs":{HOLE},{_text(fixed)[1:-1]},"warnings":{HOLE}}},'
         )
-        columns = [
-            *(_each(self.found[name], _json) for name in ("date", "store", "product")),
-            *(self._numbers[name] for name in UNITS),
-            *self._support(),
-            self._inputs,
-            list(map(_words, self.found["warnings"])),
-        ]
-        rows = ",".join([form % row for row in zip(*columns, strict=True)])
-        return f'{{"predictions":[{rows}]}}'.encode()
+        pieces = _pieces(row, [*names, *units, *support, self._inputs, warnings])
+        return b'{"predictions":[' + b"".join(chain.from_iterable(pieces))[:-1] + b"]}"
 
-    def _support(self) -> list[list[str]]:
-        similar, siblings = self.found["similar_days"], self.found["similar_sibling_days"]
-        levels = {pair: _json(level(*pair)) for pair in set(zip(similar, siblings, strict=True))}
-        return [
-            self._numbers["similar_days"],
-            [levels[pair] for pair in zip(similar, siblings, strict=True)],
-            self._numbers["similar_sibling_days"],
-            list(map(_words, self.found["outside"])),
-        ]
+    def logged(self, source: str) -> LogRows:
+        """As :func:`ml.copying.log_rows` has it."""
+        unit = self.loaded.forecaster.unit
+        fixed = origin(unit, self.loaded.named, self.loaded.data_version, source, self.request_id)
+        units = fields([self._units[name] for name in UNITS])
+        same = beside(units, fixed, fields([self.begun.known["similar_days"]], ">i8"))
+        rows = list(map(b"".join, zip(*self._logged_before, same, self._logged_warnings, strict=False)))
+        if len(rows) >= BULK_ROWS:
+            rows = [rows[place] for place in self._logged_order]
+        *most, last = marks(len(rows))
+        data = (most[0] if most else b"").join(rows) + last
+        return LogRows([(self.request_id, self.created_at.isoformat())], len(rows), data)
 
     @cached_property
-    def _inputs(self) -> list[str]:
+    def _units(self) -> Columnar:
+        return self.begun.units()
+
+    @cached_property
+    def _inputs(self) -> list[bytes]:
         names, texts = self.loaded.forecaster.inputs, self.loaded.forecaster.columns.text
-        form = "{" + ",".join(f"{_constant(name)}:%s" for name in names) + "}"
-        columns = [_each(self.found[name], _json) if name in texts else self._numbers[name] for name in names]
-        return [form % row for row in zip(*columns, strict=True)] if names else ["{}"] * len(self.found["date"])
+        if not names:
+            return [b"{}"] * len(self.begun.known["date"])
+        form = "{" + ",".join(f"{_text(name)}:{HOLE}" for name in names) + "}"
+        columns = [
+            _each(self.begun.known[name], _json) if name in texts else _numbers(self.begun.known[name])
+            for name in names
+        ]
+        return list(map(b"".join, _pieces(form, columns)))
+
+    # -- sent
+
+    @property
+    def _sent_names(self) -> list[list[bytes]]:
+        return [_each(self.begun.known[name], _json) for name in ("date", "store", "product")]
+
+    @property
+    def _sent_support(self) -> list[list[bytes]]:
+        known = self.begun.known
+        similar, siblings = known["similar_days"], known["similar_sibling_days"]
+        outside = _each(list(map(tuple, known["outside"])), _json)
+        return [_numbers(similar), list(map(_level, similar, siblings)), _numbers(siblings), outside]
+
+    @cached_property
+    def _warnings(self) -> list[tuple[str, ...]]:
+        return list(map(tuple, self.begun.known["warnings"]))
+
+    # -- logged
+
+    @cached_property
+    def _logged_before(self) -> list[Iterable[bytes]]:
+        """What stands before the units."""
+        known = self.begun.known
+        names = (_each(known[name], text) for name in ("store", "product"))
+        return [repeat(begun(self.created_at)), _each(known["date"], day), *names, lengths(self._inputs), self._inputs]
+
+    @cached_property
+    def _logged_warnings(self) -> list[bytes]:
+        return _each(self._warnings, words)
+
+    @cached_property
+    def _logged_order(self) -> list[int]:
+        """Places of the rows, by series."""
+        series = list(zip(self.begun.known["store"], self.begun.known["product"], strict=True))
+        rank = {one: number for number, one in enumerate(sorted(set(series)))}
+        order: list[int] = np.argsort([rank[one] for one in series], kind="stable").tolist()
+        return order
 
 
-def _json(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
+@lru_cache(maxsize=1 << 12)
+def _level(similar: int, siblings: int) -> bytes:
+    return _json(level(similar, siblings))
 
 
-def _words(values: Sequence[str]) -> str:
-    """Mostly there are none."""
-    return _json(values) if values else "[]"
+def _numbers(values: Sequence[float | None]) -> list[bytes]:
+    """Each number as JSON has it, None as null."""
+    return orjson.dumps(values)[1:-1].split(b",")
 
 
-def _constant(value: Any) -> str:
+def _pieces(form: str, columns: Sequence[Iterable[bytes]]) -> Iterable[tuple[bytes, ...]]:
+    """Of each row the pieces that make it up: the form's own, and between them in place of its holes the columns'."""
+    *before, end = (repeat(part.encode()) for part in form.split(HOLE))
+    return zip(*chain.from_iterable(zip(before, columns, strict=True)), end, strict=False)
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+
+
+def _text(value: Any) -> str:
     """JSON within a form."""
-    return _json(value).replace("%", "%%")
+    return _json(value).decode()
 
 
-def _each(values: Sequence[Any], written: Callable[[Any], T]) -> list[T]:
+def _each(values: Sequence[Any], written: Callable[[Any], bytes]) -> list[bytes]:
     """Each value written; of equal ones the first."""
     found = {value: written(value) for value in set(values)}
     return [found[value] for value in values]

@@ -214,7 +214,7 @@ class Scorer:
         rows = read_columns(Form.of(loaded), body) if quick else None
         if quick is None or rows is None or (places := quick.places_of(rows)) is None:
             return None
-        told = Told(loaded, quick.forecast_columns(rows, places), request_id, dt.datetime.now(dt.UTC))
+        told = Told(loaded, quick.begin_columns(rows, places), request_id, dt.datetime.now(dt.UTC))
         sent = told.sent()
         self._log.keep(told.logged(source))
         self._logged(loaded.ref.version, len(places))

@@ -196,16 +196,37 @@ def words(values: Sequence[str]) -> bytes:
     return text(_ARRAY.pack(1, 0, _TEXT_TYPE, len(values), 1) + b"".join(map(text, values)))
 
 
-def numbers(columns: Sequence[Sequence[float]], kind: str = ">f8") -> list[bytes]:
-    """For each row its value in each of these columns, none of them null: ``>f8`` is double precision, ``>i8`` bigint.
+def fields(columns: Sequence[Sequence[float]], kind: str = ">f8") -> np.ndarray:
+    """Columns of numbers, none of them null, as rows × bytes: ``>f8`` is double precision, ``>i8`` bigint.
 
     Examples
     --------
-    >>> numbers([[1.0, 2.0], [3.0, 4.0]]) == [double(1.0) + double(3.0), double(2.0) + double(4.0)]
+    >>> [bytes(row) for row in fields([[1.0, 2.0], [3.0, 4.0]])] == [
+    ...     double(1.0) + double(3.0), double(2.0) + double(4.0)]
     True
     """
-    fields = np.empty((len(columns[0]), len(columns)), dtype=[("length", ">i4"), ("value", kind)])
-    fields["length"] = 8
-    fields["value"] = np.array(columns).T
-    data, size = fields.tobytes(), fields.itemsize * len(columns)
-    return [data[start : start + size] for start in range(0, len(data), size)]
+    made = np.empty((len(columns[0]), len(columns)), dtype=[("length", ">i4"), ("value", kind)])
+    made["length"] = 8
+    made["value"] = np.array(columns).T
+    return made.view(np.uint8)
+
+
+def beside(*parts: np.ndarray | bytes) -> list[bytes]:
+    """For each row these parts of it: rows × bytes, or the same bytes in every row.
+
+    Examples
+    --------
+    >>> beside(np.array([[1], [2]], np.uint8), b"x")
+    [b'\\x01x', b'\\x02x']
+    """
+    rows = next(len(part) for part in parts if isinstance(part, np.ndarray))
+    same = (np.frombuffer(part, np.uint8) if isinstance(part, bytes) else part for part in parts)
+    table = np.hstack([np.broadcast_to(part, (rows, part.shape[-1])) for part in same])
+    data, width = table.tobytes(), table.shape[1]
+    return [data[start : start + width] for start in range(0, len(data), width)]
+
+
+def lengths(values: Sequence[bytes]) -> list[bytes]:
+    """What stands before each of these values."""
+    data = np.fromiter(map(len, values), ">i4", len(values)).tobytes()
+    return [data[start : start + 4] for start in range(0, len(data), 4)]

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -40,6 +41,14 @@ Row = Mapping[str, Any]
 Columnar = dict[str, list[Any]]
 
 log = logging.getLogger("ml.quick")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Columns of rows of which the trees may not have been walked yet. ``known``: all but those of ``units``."""
+
+    known: Columnar
+    units: Callable[[], Columnar]
 
 
 class Quick:
@@ -150,6 +159,11 @@ class Quick:
 
     def forecast_columns(self, rows: Columnar, at: Array) -> Columnar:
         """As :meth:`forecast`, for the rows' columns and into columns; where a row says nothing stands None."""
+        begun = self.begin_columns(rows, at)
+        return begun.known | begun.units()
+
+    def begin_columns(self, rows: Columnar, at: Array) -> Begun:
+        """As :meth:`forecast_columns`; many rows are walked through the trees beside whoever asked for them."""
         given = [name for name in self._defaults if name in rows]
         plan = {name: self._used(name, rows.get(name), at) for name in self._defaults}
         x = self._featured(at, given, plan)
@@ -158,14 +172,19 @@ class Quick:
         columns: Columnar = {name: _as_list(values) for name, values in plan.items()}
         columns["holiday"] = list(map(int, columns["holiday"]))
         columns |= self._supported(rows["date"], at, shut, plan)
-        point = trees.result() if trees else self._predict(x, at, block)
+        columns["ahead"], columns["block"] = (at % self.horizon + 1).tolist(), block.tolist()
+
+        def units() -> Columnar:
+            return self._units(trees.result() if trees else self._predict(x, at, block), block, shut)
+
+        return Begun(columns | {key: rows[key] for key in KEY}, units)
+
+    def _units(self, point: Array, block: Array, shut: Array) -> Columnar:
         sold = {"prediction": point}
         for level, (low, high) in self.forecaster.bundle.intervals.bounds(point, block).items():
             sold |= {f"low_{level}": low, f"high_{level}": high}
         closed = shut.any()
-        columns |= {name: (np.where(shut, 0.0, units) if closed else units).tolist() for name, units in sold.items()}
-        columns["ahead"], columns["block"] = (at % self.horizon + 1).tolist(), block.tolist()
-        return columns | {key: rows[key] for key in KEY}
+        return {name: (np.where(shut, 0.0, units) if closed else units).tolist() for name, units in sold.items()}
 
     def _used(self, name: str, values: list[Any] | None, at: Array) -> Array:
         """What was given, else what is known."""

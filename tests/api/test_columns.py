@@ -39,7 +39,7 @@ def test_answers_and_log_are_those_of_single_rows(loaded, usual):
     rows = [{**row, "price": round(draw.uniform(0.5, 9), 2)} for row in draw.choices(usual, k=600)]
     body, form = json.dumps({"instances": rows}).encode(), Form.of(loaded)
     columns = read_columns(form, body)
-    told = Told(loaded, loaded.quick.forecast_columns(columns, loaded.quick.places_of(columns)), "request-1", NOW)
+    told = Told(loaded, loaded.quick.begin_columns(columns, loaded.quick.places_of(columns)), "request-1", NOW)
     singly = read_singly(form, body)
     found = loaded.quick.forecast(singly, loaded.quick.places(singly))
     answers = [answer(loaded, row, "request-1", NOW) for row in found]
@@ -85,7 +85,11 @@ def bodies(row):
     ):
         yield name, json.dumps({"instances": [row | {field: value}] * 3}), False
     yield "other keys", json.dumps({"instances": [plain[0], {**plain[1], "holiday": 1}, plain[2]]}), False
-    yield "other order", json.dumps({"instances": [plain[0], dict(reversed(plain[1].items())), plain[2]]}), False
+    yield "other order", json.dumps({"instances": [plain[0], dict(reversed(plain[1].items())), plain[2]]}), True
+    fewer = {key: value for key, value in plain[1].items() if key != "price"}
+    yield "a key less", json.dumps({"instances": [plain[0], fewer, plain[2]]}), False
+    yield "another key instead", json.dumps({"instances": [plain[0], fewer | {"holiday": 1}, plain[2]]}), False
+    yield "texts and numbers", json.dumps({"instances": [plain[0], plain[1] | {"price": "2"}, plain[2]]}), False
     yield "not an object", json.dumps({"instances": [plain[0], 5, plain[2]]}), False
     yield "no date at all", json.dumps({"instances": [{"store": row["store"], "product": row["product"]}] * 3}), False
     yield "beside instances", json.dumps({"instances": plain, "x": 1}), False

@@ -21,10 +21,11 @@ from ml.copying import (
     WRITTEN,
     Logged,
     batch,
+    beside,
+    fields,
     frame_rows,
     log_rows,
     marks,
-    numbers,
 )
 from ml.store import predictions
 
@@ -115,7 +116,10 @@ def test_many_rows_are_sorted_by_series_and_the_last_of_them_is_marked():
 
 
 def test_numbers_are_the_fields_of_their_rows():
-    assert numbers([[1, -2]], ">i8") == [b"\0\0\0\x08" + (1).to_bytes(8), b"\0\0\0\x08" + (-2).to_bytes(8, signed=True)]
+    assert beside(fields([[1, -2]], ">i8")) == [
+        b"\0\0\0\x08" + (1).to_bytes(8),
+        b"\0\0\0\x08" + (-2).to_bytes(8, signed=True),
+    ]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,14 +23,13 @@ from ml.closures import NAMES
 from ml.features import DAY_EFFECT, KEY, PRICE_RATIOS, SERIES, known_features, to_matrix
 from ml.forecasting import Forecaster
 from ml.models import OWN_PROMOTION, Inputs, XGBoostModel
-from ml.onedal_trees import OneDalTrees
+from ml.onedal_trees import OneDalBlock, hastened_blocks
 from ml.onnx_trees import FEW, OnnxTrees
 from ml.quick_one import QuickOne
 from ml.records import LEVELS
 from ml.training import as_inputs
 
 TOLERANCE, RELATIVE = 1e-3, 1e-6  # units, and of what is compared where that is more, as api.replaying allows
-FEW_BESIDE_ONEDAL = 6  # rows that ONNX Runtime answers sooner than oneDAL does
 PROVEN = 200  # rows of each block on which both must agree
 PLANS = ((None, None), (0.9, 0.0), (1.1, 0.3))  # price as a share of the last one, and promotion, of rows compared
 BESIDE = 2  # large requests whose trees are walked at once
@@ -69,7 +67,6 @@ class Quick:
         self._keep_known(planned)
         self._block = planned["block"].to_numpy()
         self._trees = proven_trees(forecaster, self._block, self._ready)
-        self._few = FEW_BESIDE_ONEDAL if _hastened(forecaster) else FEW
         self._codes = {
             name: {text: float(k) for k, text in enumerate(forecaster.manifest.encoding.categories[name])}
             for name in forecaster.columns.text
@@ -235,7 +232,7 @@ class Quick:
 
     def _of_block(self, block: int, x: Array, at: Array) -> Array:
         level = self._ready.level[at]
-        if len(x) < self._few and block in self._trees:
+        if len(x) < FEW and block in self._trees:
             return self._trees[block].predict(x, level)
         inputs = Inputs(x, level, self._ready.seasonal_naive[at], self._ready.moving_average[at])
         return self.forecaster.bundle.model.predict(block, inputs)
@@ -349,9 +346,14 @@ def beyond(found: Array, expected: Array) -> float:
     return float((np.abs(found - expected) / allowed).max(initial=0.0))
 
 
-def proven_trees(forecaster: Forecaster, block: Array, ready: Inputs) -> dict[int, OnnxTrees]:
-    """Trees for ONNX Runtime by block; none, with the reason in the log, where they would not answer the same."""
+def proven_trees(forecaster: Forecaster, block: Array, ready: Inputs) -> Mapping[int, OneDalBlock | OnnxTrees]:
+    """Trees that answer a few rows sooner, by block: those for oneDAL, where the model has them, else for ONNX Runtime.
+
+    None, with the reason in the log, where they would not answer the same.
+    """
     model = forecaster.bundle.model
+    if blocks := hastened_blocks(model):
+        return blocks
     if not isinstance(model, XGBoostModel):
         return {}
     found = {}
@@ -369,12 +371,6 @@ def proven_trees(forecaster: Forecaster, block: Array, ready: Inputs) -> dict[in
             return {}
         found[one] = trees
     return found
-
-
-def _hastened(forecaster: Forecaster) -> bool:
-    model = forecaster.bundle.model
-    members = model.blocks.values() if isinstance(model, XGBoostModel) else ()
-    return any(isinstance(trees, OneDalTrees) for trees in chain(*members))
 
 
 def _values(column: pl.Series) -> Array:

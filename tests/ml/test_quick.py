@@ -20,6 +20,7 @@ from ml.features import DAY_EFFECT, Columns
 from ml.forecasting import Forecaster, tail_of
 from ml.intervals import Intervals
 from ml.models import XGBoostModel
+from ml.onedal_trees import OneDalBlock, hastened
 from ml.onnx_trees import FEW, OnnxTrees
 from ml.quick import RELATIVE, TOLERANCE, Quick
 from ml.records import Manifest, Recipe
@@ -265,6 +266,26 @@ def test_models_without_trees_are_answered_too(chain, judged, make_bundle, tmp_p
     quick = Quick(found)
     assert quick._trees == {}
     assert_same(found, quick, drawn(found, 300))
+
+
+@pytest.mark.parametrize("business", ["daily", "weekly"])
+def test_trees_for_onedal_answer_few_rows_too(business, request):
+    pytest.importorskip("daal4py", reason="NOT CHECKED: there is no oneDAL for this machine")
+    found = request.getfixturevalue(business)
+    quick = Quick(Forecaster(dataclasses.replace(found.bundle, model=hastened(found.bundle.model))))
+    assert {type(trees) for trees in quick._trees.values()} == {OneDalBlock}
+    assert quick._trees.keys() == set(found.manifest.recipe.blocks)
+    assert_same(found, quick, drawn(found, 500))
+    singly = [row for row in drawn(found, 300, seed=4) if quick.places([row]) is not None]
+    assert len(singly) > 100
+    for row in singly:
+        (one,), (expected,) = (
+            quick.forecast([row], quick.places([row])),
+            found.forecast(frame_of(found, [row])).to_dicts(),
+        )
+        assert [one[name] for name in NUMBERS] == pytest.approx(
+            [expected[name] for name in NUMBERS], rel=1e-5, abs=1e-3
+        )
 
 
 def test_trees_that_would_answer_something_else_are_not_used(daily, monkeypatch, caplog):

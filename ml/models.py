@@ -7,7 +7,9 @@ themselves without pickle (XGBoost's own binary JSON, plain JSON).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -210,6 +212,16 @@ class Trees:
             return ratio
         return np.maximum(ratio * (1 + level) - 1, 0) * self.smear
 
+    def unit(self, leaf: float, level: float) -> float:
+        """As :meth:`units`, of one row."""
+        if self.objective in RATIO:
+            return max(leaf + 1, 0.0) * level
+        start = (math.log(level) if level > 0 else -math.inf) if self.objective in LOG_LINK else 0.0
+        ratio = math.exp(min(max(start + leaf, -20.0), 20.0))
+        if self.objective in LOG_LINK:
+            return ratio
+        return max(ratio * (1 + level) - 1, 0.0) * self.smear
+
     def contributions(self, rows: Inputs) -> tuple[Array, Array]:
         """Exact TreeSHAP of the (log) ratio to the level (Lundberg et al. 2020), brought to units."""
         booster = self.booster
@@ -224,6 +236,29 @@ class Trees:
         start = np.log(rows.level) if self.objective in LOG_LINK else np.zeros(len(parts))
         held = np.clip(start + parts.sum(axis=1), -20, 20) - start
         return _shared_out(rows.level, parts, held, self.shift, forecast, self.smear)
+
+
+class BlockTrees(ABC):
+    """The trees of all objectives of one horizon block, for another runtime than XGBoost's."""
+
+    def __init__(self, members: Sequence[Trees]) -> None:
+        self.members = tuple(members)
+
+    @abstractmethod
+    def sums(self, x: Array) -> Sequence[Array]:
+        """For each objective the sum of each row's leaves, in single precision; ``x``: rows × features float32."""
+
+    def predict(self, x: Array, level: Array) -> Array:
+        """Expected sales in units, as :meth:`XGBoostModel.predict` of the block."""
+        total = np.zeros(len(x))
+        for member, sums in zip(self.members, self.sums(x), strict=True):
+            total += member.units(sums, level)
+        return total / len(self.members)
+
+    def predict_one(self, x: Array, level: float) -> float:
+        """As :meth:`predict`, of one row."""
+        told = zip(self.members, self.sums(x), strict=True)
+        return sum(member.unit(sums.item(0), level) for member, sums in told) / len(self.members)
 
 
 class XGBoostModel:

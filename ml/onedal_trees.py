@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.models import Model, Trees, XGBoostModel
+from ml.models import BlockTrees, Model, Trees, XGBoostModel
 
 PROVEN = 512  # rows on which both must agree
 TOLERANCE = 2e-6  # of a sum of leaves, and of its size where that is more: two steps of single precision
@@ -34,18 +34,11 @@ class OneDalTrees(Trees):
         return found
 
 
-class OneDalBlock:
+class OneDalBlock(BlockTrees):
     """The trees of all objectives of one horizon block, without what a call costs elsewhere beside the trees."""
 
-    def __init__(self, members: Sequence[OneDalTrees]) -> None:
-        self.members = tuple(members)
-
-    def predict(self, x: Array, level: Array) -> Array:
-        """Expected sales in units, as :meth:`ml.models.XGBoostModel.predict` of the block."""
-        first, *others = (member.units(member.leaves(x), level) for member in self.members)
-        for units in others:
-            first = first + units
-        return first / len(self.members)
+    def sums(self, x: Array) -> Sequence[Array]:
+        return [member.leaves(x) for member in self.members]
 
 
 def hastened_blocks(model: Model) -> dict[int, OneDalBlock]:

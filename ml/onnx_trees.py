@@ -13,31 +13,27 @@ import numpy as np
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
-from ml.models import Trees
+from ml.models import BlockTrees, Trees
 
 FEW = 100  # rows
 ML_DOMAIN, ML_OPSET, OPSET, IR_VERSION = "ai.onnx.ml", 3, 17, 8
 Array = np.ndarray
 
 
-class OnnxTrees:
+class OnnxTrees(BlockTrees):
     """The trees of all objectives of one horizon block as one graph."""
 
     def __init__(self, members: Sequence[Trees]) -> None:
-        self.members = tuple(members)
+        super().__init__(members)
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # a handful of rows is no work for two
         options.log_severity_level = 3
         model = _model([member.plain() for member in members])
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def predict(self, x: Array, level: Array) -> Array:
-        """Expected sales in units, as :meth:`ml.models.XGBoostModel.predict` of the block."""
-        (sums,) = self._session.run(None, {"x": x})
-        total = np.zeros(len(x))
-        for k, member in enumerate(self.members):
-            total += member.units(sums[:, k], level)
-        return total / len(self.members)
+    def sums(self, x: Array) -> Sequence[Array]:
+        found: Array = self._session.run(None, {"x": x})[0]
+        return list(found.T)
 
 
 def _model(members: list[list[dict[str, Any]]]) -> bytes:

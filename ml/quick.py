@@ -22,8 +22,8 @@ from ml.cleaning import step
 from ml.closures import NAMES
 from ml.features import DAY_EFFECT, KEY, PRICE_RATIOS, SERIES, known_features, to_matrix
 from ml.forecasting import Forecaster
-from ml.models import OWN_PROMOTION, Inputs, XGBoostModel
-from ml.onedal_trees import OneDalBlock, hastened_blocks
+from ml.models import OWN_PROMOTION, BlockTrees, Inputs, XGBoostModel
+from ml.onedal_trees import hastened_blocks
 from ml.onnx_trees import FEW, OnnxTrees
 from ml.quick_one import QuickOne
 from ml.records import LEVELS
@@ -346,7 +346,7 @@ def beyond(found: Array, expected: Array) -> float:
     return float((np.abs(found - expected) / allowed).max(initial=0.0))
 
 
-def proven_trees(forecaster: Forecaster, block: Array, ready: Inputs) -> Mapping[int, OneDalBlock | OnnxTrees]:
+def proven_trees(forecaster: Forecaster, block: Array, ready: Inputs) -> Mapping[int, BlockTrees]:
     """Trees that answer a few rows sooner, by block: those for oneDAL, where the model has them, else for ONNX Runtime.
 
     None, with the reason in the log, where they would not answer the same.
@@ -356,7 +356,7 @@ def proven_trees(forecaster: Forecaster, block: Array, ready: Inputs) -> Mapping
         return blocks
     if not isinstance(model, XGBoostModel):
         return {}
-    found = {}
+    found: dict[int, BlockTrees] = {}
     for one, members in model.blocks.items():
         mine = np.flatnonzero(block == one)
         rows = ready.take(mine[:: max(1, len(mine) // PROVEN)])

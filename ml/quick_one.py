@@ -52,7 +52,7 @@ class QuickOne:
                 return None
             plan[name] = float(value)
         x = self._featured(at, given, plan)
-        point = float(quick._trees[block].predict(x, quick._ready.level[at : at + 1])[0])
+        point = quick._trees[block].predict_one(x, quick._ready.level.item(at))
         shut = bool(quick._shut[at])
         units = {"prediction": point, **self._bounds(point, block)}
         found: dict[str, Any] = {name: None if value != value else value for name, value in plan.items()}

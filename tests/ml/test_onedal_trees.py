@@ -11,7 +11,8 @@ import pytest
 import xgboost as xgb
 
 from ml.models import OBJECTIVES, Inputs, Trees, XGBoostModel, booster_params
-from ml.onedal_trees import OneDalTrees, hastened, rows_at_splits
+from ml.onedal_trees import OneDalBlock, OneDalTrees, hastened, rows_at_splits
+from ml.onnx_trees import OnnxTrees
 from ml.records import Recipe
 from ml.tuning import KNOWN_GOOD
 
@@ -62,6 +63,20 @@ def test_the_same_forecasts(trees):
     for x in (at_splits, drawn, far, np.full((1, WIDTH), np.nan, np.float32), drawn[:1]):
         np.testing.assert_allclose(fast.blocks[7][0].leaves(x), trees.leaves(x), rtol=2e-6, atol=2e-6)
         np.testing.assert_allclose(fast.predict(7, inputs(x)), model_of(trees).predict(7, inputs(x)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [OneDalBlock, OnnxTrees])
+def test_one_row_is_answered_as_many_are(trees, kind):
+    members = quickened(model_of(trees)).blocks[7]
+    block = kind([members[0], members[0]])
+    x = rows_at_splits(trees.plain(), 300)
+    level = np.concatenate([[0.0, 1e-9, 1e9], np.linspace(0.01, 5000, 297)])
+    with np.errstate(divide="ignore"):
+        together = block.predict(x, level)
+    singly = [block.predict_one(x[k : k + 1], level.item(k)) for k in range(len(x))]
+    np.testing.assert_allclose(singly, together, rtol=1e-12)
+    alone = trees.predict(inputs(x))
+    np.testing.assert_allclose(block.predict(x, inputs(x).level), alone, rtol=1e-5)
 
 
 def test_rows_of_a_proof_lie_at_the_splits(trees):

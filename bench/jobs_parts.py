@@ -26,7 +26,7 @@ from bench import plain
 from bench.engine_parts import HORIZON, Scratch, _clock
 from bench.tables import peak_gb
 from ml.bundle import DAYS, MANIFEST, sha256
-from ml.copying import TYPES
+from ml.copying import ONE_OF_MANY, TYPES
 from ml.dayeffects import DayEffects
 from ml.features import KEY, SERIES
 from ml.jobboard import NewJob
@@ -165,11 +165,13 @@ def _as_logged(found: pl.DataFrame, request_id: str) -> pl.DataFrame:
     fixed = {
         "created_at": str(dt.datetime.now(dt.UTC)), "unit": "units/day", "model_version": "1",
         "model_alias": "champion", "run_id": "bench", "data_version": "bench", "source": "job",
-        "request_id": request_id, "similar_days": "0", "warnings": None,
+        "request_id": request_id, "similar_days": "0", "warnings": None, "batch": str(ONE_OF_MANY),
     }  # fmt: skip
     bounds = [pl.col("prediction").alias(name) for name in ("low_80", "high_80", "low_95", "high_95")]
     inputs = pl.struct("price", "promotion").struct.json_encode().alias("inputs")
-    return found.with_columns(inputs, *bounds, *(pl.lit(v, pl.String).alias(n) for n, v in fixed.items())).select(TYPES)
+    return found.with_columns(inputs, *bounds, *(pl.lit(v, pl.String).alias(n) for n, v in fixed.items())).select(
+        list(TYPES)
+    )
 
 
 def _copy(cursor: Any, table: str, frame: pl.DataFrame) -> None:

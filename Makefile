@@ -33,7 +33,7 @@ bench: env     ## time and memory: of two starts, and of the engine beside plain
 	$(PYTHON) -m bench
 
 lock: env      ## pin every dependency again, with hashes
-	.venv/bin/uv pip compile pyproject.toml --all-extras --python-version 3.11 --no-header --no-annotate \
+	.venv/bin/uv pip compile pyproject.toml --all-extras --python-version 3.11 --universal --no-header --no-annotate \
 	  --no-emit-index-url --generate-hashes -o requirements.lock
 
 env:

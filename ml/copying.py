@@ -1,23 +1,28 @@
 """Answers as PostgreSQL's COPY takes them: in its binary format, which it reads in half the time of text.
 
 Format: https://www.postgresql.org/docs/current/sql-copy.html ("Binary Format"): a header, for each row the number of
-fields and each field with its length, a trailer. Frames are written by pgpq; a few rows sooner by what is below.
+fields and each field with its length, a trailer. Frames are written by pgpq, where there is a package of it (not for
+Linux on ARM); a few rows sooner by what is below.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
 import polars as pl
-from pgpq import ArrowToPostgresBinaryEncoder
 
 from ml.records import LEVELS, Answer
+
+try:
+    import pgpq
+except ImportError:
+    pgpq = None  # type: ignore[assignment]
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension
 TRAILER: Final = b"\xff\xff"
@@ -94,10 +99,12 @@ WRITTEN: Final = Layout(tuple(TYPES))
 
 def frame_rows(frame: pl.DataFrame) -> bytes:
     """A frame with the columns of ``TYPES`` (``inputs`` is JSON text) as a whole COPY."""
-    table = frame.select(pl.col(name).cast(kind) for name, kind in TYPES.items()).to_arrow(
-        compat_level=pl.CompatLevel.oldest()
-    )
-    encoder = ArrowToPostgresBinaryEncoder(table.schema)
+    frame = frame.select(pl.col(name).cast(kind) for name, kind in TYPES.items())
+    if pgpq is None:
+        columns = (map(_WRITTEN[kind], frame[name].to_list()) for name, kind in TYPES.items())
+        return b"".join([HEADER, *(_FIELDS + b"".join(row) for row in zip(*columns, strict=True)), TRAILER])
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    encoder = pgpq.ArrowToPostgresBinaryEncoder(table.schema)
     batches = (encoder.write_batch(batch) for batch in table.to_batches())
     return b"".join([encoder.write_header(), *batches, encoder.finish()])
 
@@ -150,7 +157,11 @@ def _row(answer: dict[str, Any], source: str) -> bytes:
 
 def begun(created_at: dt.datetime) -> bytes:
     """The beginning of a row: how many fields, and the first of them."""
-    return _FIELDS + _WHOLE.pack(8, (created_at - _FIRST_MOMENT) // _MICROSECOND)
+    return _FIELDS + _moment(created_at)
+
+
+def _moment(value: dt.datetime) -> bytes:
+    return _WHOLE.pack(8, (value - _FIRST_MOMENT) // _MICROSECOND)
 
 
 def day(value: dt.date) -> bytes:
@@ -194,6 +205,18 @@ def words(values: Sequence[str]) -> bytes:
     if not values:
         return NULL
     return text(_ARRAY.pack(1, 0, _TEXT_TYPE, len(values), 1) + b"".join(map(text, values)))
+
+
+# Of each type of a column; no column of a day, a moment or a mark holds nulls.
+_WRITTEN: Final[Mapping[Any, Callable[[Any], bytes]]] = {
+    pl.Datetime("us", "UTC"): _moment,
+    pl.Date: day,
+    pl.String: text,
+    pl.Float64: double,
+    pl.Int64: lambda value: NULL if value is None else _WHOLE.pack(8, value),
+    pl.List(pl.String): words,
+    pl.Int16: lambda value: _SMALL.pack(2, value),
+}
 
 
 def fields(columns: Sequence[Sequence[float]], kind: str = ">f8") -> np.ndarray:

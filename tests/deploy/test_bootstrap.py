@@ -95,3 +95,12 @@ def test_a_missing_browser_is_said_loudly_and_is_no_failure(project):
         (tools / name).symlink_to(shutil.which(name))
     project.run(path=str(tools), arguments=["--dev"])
     assert "NO CHROMIUM" in project.said
+
+
+def test_the_lock_holds_for_other_processors_too():
+    """Some packages are there for Linux on x86-64 alone: on ARM the rest is installed, and does without."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    only = ("daal==", "tbb==", "tcmlib==", "scikit-learn-intelex==", "pgpq==")
+    pinned = [line for line in lines if line.startswith(only)]
+    assert len(pinned) == len(only)
+    assert all(" ; " in line and "platform_machine == 'x86_64'" in line for line in pinned)

@@ -7,6 +7,7 @@ import io
 
 import orjson
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -96,7 +97,21 @@ def test_single_answers_are_written_as_a_frame_of_them_is(found):
     rows = [logged(answer) for answer in found]
     told = log_rows(rows)
     assert told.rows == len(rows)
-    assert WRITTEN.stream([told]) == frame_rows(as_frame([row.parts for row in rows]))
+    frame = as_frame([row.parts for row in rows])
+    assert WRITTEN.stream([told]) == frame_rows(frame) == frame_rows_without_pgpq(frame)
+
+
+def frame_rows_without_pgpq(frame):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ml.copying.pgpq", None)
+        return frame_rows(frame)
+
+
+def test_nulls_without_pgpq():
+    row = {name: None for name in TYPES} | {"created_at": dt.datetime(2026, 3, 1, tzinfo=dt.UTC), "batch": ALONE}
+    row |= {"date": dt.date(1999, 3, 2), "store": "Ñ", "product": "", "inputs": "{}", "warnings": ["a", "é"]}
+    frame = pl.DataFrame([row, row | {"warnings": None, "similar_days": -3, "prediction": 1.5}], schema=TYPES)
+    assert frame_rows_without_pgpq(frame) == frame_rows(frame)
 
 
 def test_many_rows_are_sorted_by_series_and_the_last_of_them_is_marked():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import tempfile
+from collections.abc import Callable
 
 import polars as pl
 import pytest
@@ -30,8 +30,10 @@ row = st.tuples(
 upload = st.lists(row, min_size=1, max_size=25, unique_by=lambda r: r[:3])
 
 
-def lake() -> Lake:
-    return open_lake(tempfile.mkdtemp(prefix="control-room-merge-"))
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory) -> Callable[[], Lake]:
+    """A new one at each call."""
+    return lambda: open_lake(str(tmp_path_factory.mktemp("lake")))
 
 
 def accept(place: Lake, uploads: list[list[tuple]]) -> list[str]:
@@ -47,7 +49,7 @@ def merged(place: Lake, names: list[str]) -> pl.DataFrame:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(upload, min_size=1, max_size=6), st.data())
-def test_the_last_accepted_upload_wins_however_many_runs_it_took(uploads, data):
+def test_the_last_accepted_upload_wins_however_many_runs_it_took(lake, uploads, data):
     expected: dict[tuple, tuple] = {}
     for rows in uploads:
         expected |= {(store, product, date): (sales, price) for date, store, product, sales, price in rows}
@@ -69,7 +71,7 @@ def test_the_last_accepted_upload_wins_however_many_runs_it_took(uploads, data):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(upload, min_size=1, max_size=4), st.data())
-def test_what_is_replayed_changes_nothing(uploads, data):
+def test_what_is_replayed_changes_nothing(lake, uploads, data):
     """The same upload again, or a day of it as a file of its own, right after it: the same panel to the last bit."""
     replayed = data.draw(st.integers(0, len(uploads) - 1))
     day = data.draw(st.sampled_from(sorted({r[0] for r in uploads[replayed]})))
@@ -86,7 +88,7 @@ def fingerprint(frame: pl.DataFrame) -> str:
     return hashlib.sha256(frame.write_csv().encode()).hexdigest()
 
 
-def test_only_what_is_new_is_read_again(monkeypatch):
+def test_only_what_is_new_is_read_again(lake, monkeypatch):
     place = lake()
     names = accept(
         place, [[(FIRST, "a", "p", 1.0, None)], [(FIRST, "a", "p", 2.0, None)], [(FIRST, "b", "p", 3.0, 1.0)]]
@@ -103,7 +105,7 @@ def test_only_what_is_new_is_read_again(monkeypatch):
     assert read == []
 
 
-def test_an_upload_that_says_something_else_now_is_merged_again():
+def test_an_upload_that_says_something_else_now_is_merged_again(lake):
     place = lake()
     (name,) = accept(place, [[(FIRST, "a", "p", 1.0, None)]])
     first = merge_uploads(place, [name])
@@ -113,7 +115,7 @@ def test_an_upload_that_says_something_else_now_is_merged_again():
     assert place.get_frame(second.key)["sales"].to_list() == [5.0]
 
 
-def test_an_unfinished_merge_is_not_taken_for_one():
+def test_an_unfinished_merge_is_not_taken_for_one(lake):
     place = lake()
     names = accept(place, [[(FIRST, "a", "p", 1.0, None)]])
     found = merge_uploads(place, names)
@@ -123,7 +125,7 @@ def test_an_unfinished_merge_is_not_taken_for_one():
     assert place.get_frame(found.key).height == 1
 
 
-def test_stores_in_one_file_only_are_refused_also_when_the_others_were_merged_before():
+def test_stores_in_one_file_only_are_refused_also_when_the_others_were_merged_before(lake):
     place = lake()
     names = accept(place, [[(FIRST, "all", "all", 1.0, None)], [(FIRST, "b", "p", 3.0, 1.0)]])
     merge_uploads(place, names[:1])

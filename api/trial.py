@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ml.errors import BundleDamaged
@@ -49,12 +50,14 @@ def _why(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def main(folder: Path) -> int:
-    """Load it, answer its golden rows, say how far off they are."""
+    """Load it as it will answer, answer its golden rows, say how far off they are."""
     from ml.bundle import load_bundle
     from ml.forecasting import Forecaster
+    from ml.onedal_trees import hastened
 
     try:
-        parity = Forecaster(load_bundle(folder)).check_golden()
+        bundle = load_bundle(folder)
+        parity = Forecaster(replace(bundle, model=hastened(bundle.model))).check_golden()
     except BundleDamaged as error:
         print(error)
         return REFUSED

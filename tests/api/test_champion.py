@@ -11,6 +11,7 @@ import polars as pl
 import psycopg2
 import pytest
 
+from api import trial
 from api.loading import KEPT_BUNDLES
 from api.trial import tried
 from ml import jobs
@@ -406,6 +407,16 @@ def test_golden_rows_far_off_are_refused(served, registry, tmp_path):
     served.services.store.record_bundle(version, sha256((bundle / MANIFEST).read_bytes()))
     reply = served.post("/predict", params={"model": version}, json={})
     assert (reply.status_code, reply.json()["code"]) == (503, "bundle_damaged")
+
+
+def test_a_trial_loads_a_model_as_it_will_answer(served, monkeypatch, capsys):
+    """What oneDAL makes of a model, it makes of it in the child process first."""
+    seen = []
+    monkeypatch.setattr("ml.onedal_trees.hastened", lambda model: seen.append(model) or model)
+    bundles = served.ready().services.settings.data_dir / "api" / "bundles"
+    assert trial.main(bundles / "1") == 0
+    assert len(seen) == 1
+    assert json.loads(capsys.readouterr().out)["parity"] < 1e-3
 
 
 def test_many_rows_of_the_champion_are_answered_by_onedal(served):

@@ -127,10 +127,8 @@ class Told:
         units = fields([self._units[name] for name in UNITS])
         same = beside(units, fixed, fields([self.begun.known["similar_days"]], ">i8"))
         rows = list(map(b"".join, zip(*self._logged_before, same, self._logged_warnings, strict=False)))
-        if len(rows) >= BULK_ROWS:
-            rows = [rows[place] for place in self._logged_order]
         *most, last = marks(len(rows))
-        data = (most[0] if most else b"").join(rows) + last
+        data = (most[0] if most else b"").join([rows[place] for place in self._logged_order]) + last
         return LogRows([(self.request_id, self.created_at.isoformat())], len(rows), data)
 
     @cached_property
@@ -180,9 +178,11 @@ class Told:
         return _each(self._warnings, words)
 
     @cached_property
-    def _logged_order(self) -> list[int]:
-        """Places of the rows, by series."""
+    def _logged_order(self) -> Sequence[int]:
+        """Places of the rows: of many by series, of others as they came."""
         series = list(zip(self.begun.known["store"], self.begun.known["product"], strict=True))
+        if len(series) < BULK_ROWS:
+            return range(len(series))
         rank = {one: number for number, one in enumerate(sorted(set(series)))}
         order: list[int] = np.argsort([rank[one] for one in series], kind="stable").tolist()
         return order
